@@ -101,14 +101,14 @@ fn serving(document: &Document, platform: &Platform) -> Option<Descriptor> {
 }
 
 /// Every blob below a root.
-struct Plan {
+pub(crate) struct Plan {
     /// Manifests and indexes by distance from the root, the root first. Each is in its deepest level only.
-    documents: Vec<Vec<(Descriptor, Vec<u8>)>>,
+    pub(crate) documents: Vec<Vec<(Descriptor, Vec<u8>)>>,
     /// Configs, layers and all else.
-    leaves: BTreeMap<Digest, Descriptor>,
+    pub(crate) leaves: BTreeMap<Digest, Descriptor>,
 }
 
-async fn plan(root: &Descriptor, from: &dyn Blobs) -> Result<Plan> {
+pub(crate) async fn plan(root: &Descriptor, from: &dyn Blobs) -> Result<Plan> {
     let mut plan = Plan { documents: Vec::new(), leaves: BTreeMap::new() };
     let mut level = vec![root.clone()];
     let mut count = 0;
@@ -166,7 +166,7 @@ fn too_deep(root: &Descriptor) -> Error {
 }
 
 /// A layer its owner does not allow to be pushed to other registries.
-fn is_foreign(descriptor: &Descriptor) -> bool {
+pub(crate) fn is_foreign(descriptor: &Descriptor) -> bool {
     let text = descriptor.media_type.as_str();
     text.contains("layer.nondistributable.") || text.contains("rootfs.foreign.diff")
 }
