@@ -8,7 +8,7 @@ use crate::ast::Heredoc;
 use crate::expand;
 
 /// Markers in one line: each costs a scan of what follows.
-const HEREDOCS_MAX: usize = 1_000;
+const HEREDOCS_MAX: usize = 100;
 
 /// The markers of a line in order, bodies still empty. A line whose quotes do not balance has none, as in BuildKit.
 pub(super) fn markers(line: &str) -> Vec<Heredoc> {
