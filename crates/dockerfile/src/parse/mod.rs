@@ -12,7 +12,7 @@ mod lines;
 mod mount;
 mod words;
 
-use crate::ast::{Dockerfile, Instruction, Word};
+use crate::ast::{Dockerfile, Heredoc, Instruction, InstructionKind, Word};
 use crate::{Diagnostic, Span, lint};
 pub use directives::detect_syntax;
 pub use flags::is_true;
@@ -138,13 +138,12 @@ impl<'a> Reader<'a> {
 
     fn instruction(&mut self, statement: Statement) {
         match self.understand(statement) {
-            Ok(Some(instruction)) => self.file.instructions.push(instruction),
-            Ok(None) => {}
+            Ok(instruction) => self.file.instructions.push(instruction),
             Err(diagnostic) => self.diagnostics.push(diagnostic),
         }
     }
 
-    fn understand(&mut self, mut statement: Statement) -> Result<Option<Instruction>, Diagnostic> {
+    fn understand(&mut self, mut statement: Statement) -> Result<Instruction, Diagnostic> {
         let logical = std::mem::take(&mut statement.logical);
         let line = logical.whole().trim();
         let parts = instruction::split(line, self.file.escape);
@@ -152,15 +151,20 @@ impl<'a> Reader<'a> {
         let heredocs = self.heredocs(keyword, &parts, line, &mut statement)?;
         self.check_order(keyword, &parts.keyword)?;
         let mut warnings = Vec::new();
-        let kind = instruction::kind(keyword, &parts, heredocs, self.file.escape, &mut warnings)?;
+        let mut kind = instruction::kind(keyword, &parts, heredocs, self.file.escape, &mut warnings)?;
         self.diagnostics.append(&mut warnings);
-        Ok(Some(Instruction {
-            span: statement.span,
-            lines: (statement.first_line, statement.last_line),
+        let lines = (statement.first_line, statement.last_line);
+        if let InstructionKind::Onbuild(_, held) = &mut kind {
+            held.lines = lines;
+            held.span.end = statement.span.end;
+        }
+        Ok(Instruction {
+            span: Span { start: parts.keyword.span.start, end: statement.span.end },
+            lines,
             keyword: parts.keyword,
             original: parts.arguments.as_str().to_owned(),
             kind,
-        }))
+        })
     }
 
     /// Reads the bodies after the line, if the instruction can have any.
@@ -170,18 +174,16 @@ impl<'a> Reader<'a> {
         parts: &instruction::Parts<'_>,
         line: Text<'_>,
         statement: &mut Statement,
-    ) -> Result<Vec<crate::ast::Heredoc>, Diagnostic> {
+    ) -> Result<Vec<Heredoc>, Diagnostic> {
         if !instruction::may_have_heredocs(keyword, parts, self.file.escape) {
             return Ok(Vec::new());
         }
-        let mut after = self.lines.clone();
-        let heredocs = heredoc::read(line, &mut after)?;
-        let read = after.at() - self.lines.at();
-        if let Some(last) = self.lines.by_ref().take_while(|line| line.start < after.at()).last().filter(|_| read > 0) {
+        let before = self.lines.clone();
+        let heredocs = heredoc::read(line, &mut self.lines)?;
+        if let Some(last) = before.take_while(|line| line.start < self.lines.at()).last() {
             statement.last_line = last.number;
             statement.span.end = last.span().end;
         }
-        self.lines = after;
         Ok(heredocs)
     }
 

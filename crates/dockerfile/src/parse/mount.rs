@@ -119,9 +119,10 @@ pub fn parse_mount(value: &str) -> Result<MountSpec, MountError> {
         match key.as_str() {
             "readonly" | "ro" => readonly = Some(switch(&key, value)?),
             "readwrite" | "rw" => readonly = Some(!switch(&key, value)?),
-            "required" if matches!(spec.kind, MountKind::Secret | MountKind::Ssh) => {
-                spec.required = switch(&key, value)?
+            "required" if !matches!(spec.kind, MountKind::Secret | MountKind::Ssh) => {
+                return Err(misplaced(&key, spec.kind));
             }
+            "required" => spec.required = switch(&key, value)?,
             _ => set(&mut spec, &key, value, &field)?,
         }
     }
