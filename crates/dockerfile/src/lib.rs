@@ -4,5 +4,9 @@
 
 pub mod ast;
 mod diagnostic;
+mod evaluate;
+mod lower;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
+pub use evaluate::{Args, BaseKey, Bases, Evaluation, Named, Stages, evaluate};
+pub use lower::{Lowered, lower};
