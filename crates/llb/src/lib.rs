@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of Dockerfile syntax, protobuf, or how an operation runs.
 
+mod chmod;
 mod definition;
 mod exec;
 mod file;
