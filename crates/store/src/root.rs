@@ -46,7 +46,7 @@ pub(crate) fn refused(what: &'static str, path: &Path) -> impl Fn(Errno) -> Erro
         let text = format!("cannot {what} {}", path.display());
         match errno {
             Errno::NOENT => Error::new(ErrorKind::NotFound, text).with_source(std::io::Error::from(errno)),
-            _ => Error::io(text, errno.into()),
+            _ => Error::io(text, errno),
         }
     }
 }
@@ -58,7 +58,7 @@ fn open_beneath(
     flags: OFlags,
     mode: Mode,
     resolve: ResolveFlags,
-) -> Result<OwnedFd, Errno> {
+) -> rustix::io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..RACE_RETRIES {
@@ -89,7 +89,7 @@ impl Root {
         self.at(path, flags).map(Self::from_fd).map_err(refused("open directory", path))
     }
 
-    fn at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    fn at(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         open_beneath(self.as_fd(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
     }
 
@@ -175,8 +175,13 @@ impl Root {
     /// The target of the link at a resolved path; `None` for what is missing or not a link.
     fn link_at(&self, resolved: &Path) -> Result<Option<PathBuf>> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        match open_beneath(self.as_fd(), resolved, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
-        {
+        match open_beneath(
+            self.as_fd(),
+            resolved,
+            flags,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+        ) {
             Ok(fd) if attributes::inode(fd.as_fd(), resolved)?.kind == FileKind::Symlink => {
                 attributes::read_link(fd.as_fd()).map(Some).map_err(refused("read link", resolved))
             }
@@ -240,7 +245,7 @@ impl Root {
 }
 
 /// Opens a child directory, made first if missing, without following a link.
-fn mkdir_below(dir: BorrowedFd<'_>, name: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<OwnedFd, Errno> {
+fn mkdir_below(dir: BorrowedFd<'_>, name: &Path, mode: u32, owner: Option<(u32, u32)>) -> rustix::io::Result<OwnedFd> {
     let open = || {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         open_beneath(dir, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
@@ -274,7 +279,7 @@ pub(crate) fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 /// Names in an open directory, sorted by bytes.
-pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<(OsString, FileKind)>, Errno> {
+pub(crate) fn names(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<(OsString, FileKind)>> {
     let mut found = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
@@ -293,7 +298,7 @@ pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<(OsString, FileKind)>, Er
 }
 
 /// For filesystems that do not tell the kind in the listing.
-fn kind_at(dir: BorrowedFd<'_>, name: &OsStr) -> Result<FileKind, Errno> {
+fn kind_at(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<FileKind> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     FileKind::of(rustix::fs::FileType::from_raw_mode(stat.st_mode)).ok_or(Errno::INVAL)
 }

@@ -105,7 +105,7 @@ pub fn inode(fd: BorrowedFd<'_>, path: &Path) -> Result<Inode> {
 }
 
 /// The inode at a name of a held directory, not followed.
-pub(crate) fn inode_at(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Inode, Errno> {
+pub(crate) fn inode_at(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Inode> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Inode::from_stat(&stat).ok_or(Errno::INVAL)
 }
@@ -115,23 +115,23 @@ fn by_proc(fd: BorrowedFd<'_>) -> String {
 }
 
 /// Opens the inode of a descriptor once more, with other flags.
-pub fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(CWD, by_proc(fd), flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
 }
 
 /// The text of the link a descriptor names.
-pub fn read_link(fd: BorrowedFd<'_>) -> Result<PathBuf, Errno> {
+pub fn read_link(fd: BorrowedFd<'_>) -> rustix::io::Result<PathBuf> {
     let text = rustix::fs::readlinkat(fd, "", Vec::new())?;
     Ok(PathBuf::from(std::ffi::OsString::from_vec(text.into_bytes())))
 }
 
 /// Sets the owner.
-pub fn set_owner(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
+pub fn set_owner(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> rustix::io::Result<()> {
     rustix::fs::chownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
 }
 
 /// Sets the permission bits; not of a symbolic link, which has none.
-pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> rustix::io::Result<()> {
     rustix::fs::chmodat(CWD, by_proc(fd), Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
 }
 
@@ -141,22 +141,22 @@ fn times(mtime: Mtime) -> Timestamps {
 }
 
 /// Sets the modification time, and the access time to the same, so that nothing of now is left.
-pub fn set_mtime(fd: BorrowedFd<'_>, mtime: Mtime) -> Result<(), Errno> {
+pub fn set_mtime(fd: BorrowedFd<'_>, mtime: Mtime) -> rustix::io::Result<()> {
     rustix::fs::utimensat(fd, "", &times(mtime), AtFlags::EMPTY_PATH)
 }
 
 /// Sets the modification time at a name of a held directory, not followed.
-pub(crate) fn set_mtime_at(dir: BorrowedFd<'_>, name: &OsStr, mtime: Mtime) -> Result<(), Errno> {
+pub(crate) fn set_mtime_at(dir: BorrowedFd<'_>, name: &OsStr, mtime: Mtime) -> rustix::io::Result<()> {
     rustix::fs::utimensat(dir, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Sets an extended attribute.
-pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
     rustix::fs::setxattr(by_proc(fd), OsStr::from_bytes(name), value, XattrFlags::empty())
 }
 
 /// Removes an extended attribute; a missing one is fine.
-pub(crate) fn remove_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+pub(crate) fn remove_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
     match rustix::fs::removexattr(by_proc(fd), OsStr::from_bytes(name)) {
         Err(Errno::NODATA) => Ok(()),
         result => result,
@@ -164,11 +164,11 @@ pub(crate) fn remove_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno>
 }
 
 /// One extended attribute; `None` if missing.
-pub fn xattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+pub fn xattr(fd: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
     value(&by_proc(fd), name)
 }
 
-fn value(path: &str, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+fn value(path: &str, name: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
     let name = OsStr::from_bytes(name);
     let mut buf = [0; 256];
     match rustix::fs::getxattr(path, name, &mut buf) {
@@ -184,7 +184,7 @@ fn value(path: &str, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
 }
 
 /// All extended attributes the caller may see.
-pub fn xattrs(fd: BorrowedFd<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno> {
+pub fn xattrs(fd: BorrowedFd<'_>) -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let path = by_proc(fd);
     let mut buf = [0; 256];
     let names = match rustix::fs::listxattr(&path, &mut buf) {
@@ -207,14 +207,14 @@ pub fn xattrs(fd: BorrowedFd<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno> {
     Ok(found)
 }
 
-/// Makes a device or pipe in a held directory, with exactly `mode`.
+/// Makes a device or pipe in a held directory; `mode` is subject to the umask.
 pub(crate) fn make_node(
     dir: BorrowedFd<'_>,
     name: &OsStr,
     kind: FileKind,
     mode: u32,
     device: (u32, u32),
-) -> Result<(), Errno> {
+) -> rustix::io::Result<()> {
     let kind = match kind {
         FileKind::Char => FileType::CharacterDevice,
         FileKind::Block => FileType::BlockDevice,

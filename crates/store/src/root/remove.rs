@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_PASSES: usize = 1000;
 
 /// Removes `name` of a held directory with all beneath it; a missing one is fine.
-pub(crate) fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+pub(crate) fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
     for _ in 0..MAX_PASSES {
         match unlink(dir, name) {
             Err(Errno::ISDIR) => {}
@@ -41,12 +41,12 @@ pub(crate) fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno
     Err(Errno::NOTEMPTY)
 }
 
-fn open(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+fn open(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
-fn unlink(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+fn unlink(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
         // Linux says EISDIR; POSIX allows EPERM.
@@ -60,7 +60,7 @@ fn is_dir(dir: BorrowedFd<'_>, name: &OsStr) -> bool {
 }
 
 /// Removes what is in `dir`. What cannot be removed because others raced is left to the next pass.
-fn empty(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> Result<(), Errno> {
+fn empty(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> rustix::io::Result<()> {
     for (name, kind) in names(dir)? {
         if kind != FileKind::Dir {
             match unlink(dir, &name) {
@@ -85,7 +85,7 @@ fn empty(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, moved: &mut u64
     Ok(())
 }
 
-fn move_up(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &OsStr, moved: &mut u64) -> Result<(), Errno> {
+fn move_up(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &OsStr, moved: &mut u64) -> rustix::io::Result<()> {
     *moved += 1;
     match rustix::fs::renameat(dir, name, top, format!(".deep-{moved}")) {
         Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::ISDIR | Errno::NOTDIR) => Ok(()),
