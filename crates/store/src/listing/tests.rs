@@ -101,11 +101,16 @@ fn the_file_form_round_trips() {
 
 #[test]
 fn damaged_file_forms_are_corrupt_and_never_panic() {
-    let bytes = listing("d a\nf a/b").encode().unwrap();
+    let whole = listing("d a\nf a/b");
+    let bytes = whole.encode().unwrap();
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x15;
-        assert_eq!(Listing::decode(&damaged).map_err(|error| error.kind()), Err(ErrorKind::Corrupt), "byte {at}");
+        match Listing::decode(&damaged) {
+            // Some bits of a zstd header change nothing that is read.
+            Ok(found) => assert_eq!(found, whole, "byte {at}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}"),
+        }
         assert!(Listing::decode(&bytes[..at]).is_err());
     }
     for body in [

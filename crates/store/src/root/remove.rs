@@ -13,20 +13,25 @@ use super::{FileKind, names};
 /// Levels entered at once. Deeper directories are first moved to the top, so that descriptors and stack stay bounded
 /// however deep a build step nested them.
 const MAX_DEPTH: usize = 64;
-/// Passes over a directory that others keep filling, before giving up.
+/// Passes over a directory that others keep filling, before giving up; passes that reached new depths do not count.
 const MAX_PASSES: usize = 1000;
 
 /// Removes `name` of a held directory with all beneath it; a missing one is fine.
 pub(crate) fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
-    for _ in 0..MAX_PASSES {
+    let (mut passes, mut moved) = (0, 0);
+    while passes < MAX_PASSES {
+        passes += 1;
         match unlink(dir, name) {
             Err(Errno::ISDIR) => {}
             result => return result,
         }
         match open(dir, name) {
             Ok(top) => {
-                let mut moved = 0;
+                let before = moved;
                 empty(top.as_fd(), top.as_fd(), 0, &mut moved)?;
+                if moved > before {
+                    passes = 0;
+                }
             }
             // It became something else between the two calls: look again.
             Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
