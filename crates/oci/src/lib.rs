@@ -11,6 +11,7 @@ mod image;
 mod layer;
 mod platform;
 mod reference;
+pub mod tar;
 
 pub use blobs::{BlobSink, Blobs, Body, body_from_bytes, read_all};
 pub use config::{Config, Healthcheck, History, ImageConfig, RootFs};
