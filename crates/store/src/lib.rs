@@ -14,3 +14,9 @@ mod tree;
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{Key, LayerId, RecordId};
 pub use store::{OpenOptions, Ownership, Store};
+
+pub mod listing;
+pub mod root;
+
+pub use listing::{ContentDigest, Listing, ListingBuilder, Record, Tree};
+pub use root::{FileKind, Inode, Root, User};
