@@ -215,7 +215,7 @@ impl Registry {
         let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()) else {
             return Err(self.broken(call, "it redirects without saying where to".into()));
         };
-        let next = origin::follow(from, location, &self.name)?;
+        let next = origin::follow(from, location, &format!("{} failed to {}: it", self.name, call.what))?;
         if origin::is_downgrade(from, &next) && (secret || !call.is_read()) {
             return Err(self.broken(call, "it redirects from TLS to plain HTTP".into()));
         }

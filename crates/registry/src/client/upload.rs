@@ -160,7 +160,8 @@ impl Repository {
         let Some(text) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
             return Err(broken("it does not say where the upload goes on"));
         };
-        let next = origin::follow(&call.url, text, &self.registry.name)?;
+        let who = format!("{} failed to {}: it", self.registry.name, call.what);
+        let next = origin::follow(&call.url, text, &who)?;
         if origin::is_downgrade(&call.url, &next) {
             return Err(broken("it sends the upload from TLS to plain HTTP"));
         }
@@ -213,15 +214,21 @@ fn verified(descriptor: &Descriptor, body: Body, failure: Failure) -> reqwest::B
     }))
 }
 
+/// The next bytes. The last ones are given only once all are known to be right: a connection that was promised a length
+/// does not ask for more after it.
 async fn piece(body: &mut Body, check: &mut Option<Check>) -> Result<Option<Bytes>> {
-    match body.next().await {
-        Some(chunk) => {
-            let chunk = chunk?;
-            check.as_mut().map_or(Ok(()), |check| check.add(&chunk))?;
-            Ok(Some(chunk))
+    let chunk = body.next().await.transpose()?;
+    if let (Some(chunk), Some(open)) = (&chunk, check.as_mut()) {
+        open.add(chunk)?;
+        if !open.is_full() {
+            return Ok(Some(chunk.clone()));
         }
-        None => check.take().map_or(Ok(()), Check::finish).map(|()| None),
+        while let Some(more) = body.next().await.transpose()? {
+            open.add(&more)?;
+        }
     }
+    check.take().map_or(Ok(()), Check::finish)?;
+    Ok(chunk)
 }
 
 /// Counts and hashes what is sent.
@@ -241,6 +248,10 @@ impl Check {
             return Err(self.corrupt(format!("it is longer than its {} bytes", self.descriptor.size)));
         }
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.hasher.size() == self.descriptor.size
     }
 
     fn finish(self) -> Result<()> {
