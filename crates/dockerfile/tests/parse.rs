@@ -116,6 +116,35 @@ impl Drawing<'_> {
     }
 }
 
+#[test]
+fn the_line_of_a_step() {
+    let check = |text: &str, expect: &str| {
+        let file = parse(text).0;
+        assert_eq!(file.instructions.last().map(Instruction::line).as_deref(), Some(expect), "{text}");
+    };
+    check("FROM  --platform=x   a  AS b\n", "FROM --platform=x a  AS b");
+    check("FROM a\nRUN --mount=a --network=none make \\\n  all\n", "RUN --mount=a --network=none make   all");
+    check("FROM a\ncopy --link <<x /y\nx\n", "copy --link <<x /y");
+    check("FROM a\nENV a=b  c=d\n", "ENV a=b  c=d");
+}
+
+#[test]
+fn lone_heredocs() {
+    let check = |line: &str, expect: bool| {
+        let file = parse(&format!("FROM a\nRUN {line}\nx\nEOF\n")).0;
+        let Some(InstructionKind::Run(run)) = file.instructions.get(1).map(|instruction| &instruction.kind) else {
+            panic!("{line}")
+        };
+        assert_eq!(run.lone_heredoc().is_some(), expect, "{line}");
+    };
+    check("<<EOF", true);
+    check("<<-'EOF'", true);
+    check("<<  EOF", true);
+    check("3<<EOF", true);
+    check("<<EOF sh", false);
+    check("cat <<EOF", false);
+}
+
 fn escape(text: &str) -> String {
     text.replace('\n', "<LF>").replace('\r', "<CR>").replace('\t', "<TAB>")
 }

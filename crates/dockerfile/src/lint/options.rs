@@ -10,6 +10,8 @@ use crate::{Diagnostic, Severity};
 pub(super) struct Options {
     skip_all: bool,
     skip: Vec<String>,
+    experimental_all: bool,
+    experimental: Vec<String>,
     error: bool,
 }
 
@@ -21,7 +23,9 @@ impl Options {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             match (key.trim(), value.trim()) {
                 ("skip", "all") => options.skip_all = true,
-                ("skip", rules) => options.skip.extend(rules.split(',').map(|rule| rule.trim().to_owned())),
+                ("skip", rules) => options.skip.extend(list(rules)),
+                ("experimental", "all") => options.experimental_all = true,
+                ("experimental", rules) => options.experimental.extend(list(rules)),
                 ("error", value) => options.error = matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
                 _ => {}
             }
@@ -38,6 +42,15 @@ impl Options {
     pub(super) fn skips(&self, rule: &str) -> bool {
         self.skip_all || self.skip.iter().any(|skipped| skipped == rule)
     }
+
+    /// Rules that are off unless asked for.
+    pub(super) fn wants_experimental(&self, rule: &str) -> bool {
+        self.experimental_all || self.experimental.iter().any(|wanted| wanted == rule)
+    }
+}
+
+fn list(rules: &str) -> impl Iterator<Item = String> {
+    rules.split(',').map(|rule| rule.trim().to_owned())
 }
 
 /// Drops warnings of rules that the file switches off and makes the others errors if it asks for that. Errors stay.

@@ -16,6 +16,7 @@ use crate::ast::{Dockerfile, Heredoc, Instruction, InstructionKind, Word};
 use crate::{Diagnostic, Span, lint};
 pub use directives::detect_syntax;
 pub use flags::is_true;
+pub use heredoc::is_heredoc_marker;
 use instruction::Keyword;
 use lines::{Line, Lines, Logical, Text};
 pub use mount::{MountError, MountKind, MountSpec, Sharing, parse_mount};
