@@ -2,11 +2,21 @@
 //!
 //! Knows nothing of images, layers, the build graph or the store.
 
+mod enter;
 mod error;
+mod init;
+mod namespaces;
+mod probe;
 mod process;
+mod runtime;
 
+pub use enter::{EnterOptions, Identity, enter};
 pub use error::{Error, ErrorKind, Result};
+pub use init::{INIT_COMMAND, init_main};
+pub use namespaces::Namespaces;
+pub use probe::{Check, Strength, probe};
 pub use process::{Exit, IdMap, MountSource, Network, Output, Process, ProcessMount, Profile, Running, Stdio};
+pub use runtime::Runtime;
 
 /// Something that runs processes: namespaces of our own, or an OCI runtime.
 pub trait Executor: std::fmt::Debug + Send + Sync {
