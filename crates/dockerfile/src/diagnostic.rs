@@ -32,3 +32,21 @@ pub struct Diagnostic {
     /// What to do about it.
     pub hint: Option<String>,
 }
+
+impl Diagnostic {
+    /// A plain error of the rule `syntax`.
+    pub fn error(span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { rule: "syntax", severity: Severity::Error, span, message: message.into(), hint: None }
+    }
+
+    /// A warning of a named rule.
+    pub fn warning(rule: &'static str, span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { rule, severity: Severity::Warning, span, message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Diagnostic {
+        Diagnostic { hint: Some(hint.into()), ..self }
+    }
+}

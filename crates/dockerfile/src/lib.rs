@@ -4,5 +4,14 @@
 
 pub mod ast;
 mod diagnostic;
+pub mod expand;
+pub mod lint;
+mod nearest;
+pub mod parse;
+mod render;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
+pub use lint::lint;
+pub use nearest::nearest;
+pub use parse::parse;
+pub use render::{excerpt, line_column, render};

@@ -1,0 +1,217 @@
+//! Text to [`Dockerfile`]: never fails; what cannot be understood becomes a diagnostic.
+//!
+//! Does not know values of variables, stages or images. Behaviour follows BuildKit's reader wherever a file means something there.
+
+mod arguments;
+mod directives;
+mod duration;
+mod flags;
+mod heredoc;
+mod instruction;
+mod lines;
+mod mount;
+mod words;
+
+use crate::ast::{Dockerfile, Instruction, Word};
+use crate::{Diagnostic, Span, lint};
+pub use directives::detect_syntax;
+pub use flags::is_true;
+use instruction::Keyword;
+use lines::{Line, Lines, Logical, Text};
+pub use mount::{MountError, MountKind, MountSpec, Sharing, parse_mount};
+
+/// The longest file that is read: no real Dockerfile comes near, and every later step may be linear in it.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// The most instructions a file may have.
+pub const INSTRUCTIONS_MAX: usize = 10_000;
+/// The longest line without its line end; BuildKit's reader stops at longer ones.
+pub const LINE_BYTES_MAX: usize = 65_535;
+
+/// Reads a Dockerfile. Instructions that could not be understood are absent and have a diagnostic of severity error;
+/// warnings are those that need the text itself, the others come from [`lint`](crate::lint::lint).
+pub fn parse(text: &str) -> (Dockerfile, Vec<Diagnostic>) {
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("the file is {} bytes long, more than {TEXT_BYTES_MAX}", text.len());
+        let empty = Dockerfile { escape: '\\', ..Dockerfile::default() };
+        return (empty, vec![Diagnostic::error(Span::default(), message)]);
+    }
+    let mut reader = Reader::new(text);
+    reader.check_line_lengths(text);
+    reader.read();
+    reader.finish()
+}
+
+/// The state of reading one file.
+struct Reader<'a> {
+    lines: Lines<'a>,
+    directives: directives::Scanner,
+    file: Dockerfile,
+    diagnostics: Vec<Diagnostic>,
+    /// A FROM was seen, understood or not.
+    in_stage: bool,
+    /// Instructions seen, understood or not.
+    seen: usize,
+}
+
+/// A logical line and where it stands.
+struct Statement {
+    logical: Logical,
+    first_line: u32,
+    last_line: u32,
+    span: Span,
+}
+
+impl<'a> Reader<'a> {
+    fn new(text: &'a str) -> Reader<'a> {
+        Reader {
+            lines: Lines::new(text),
+            directives: directives::Scanner::default(),
+            file: Dockerfile { escape: '\\', ..Dockerfile::default() },
+            diagnostics: Vec::new(),
+            in_stage: false,
+            seen: 0,
+        }
+    }
+
+    fn check_line_lengths(&mut self, text: &str) {
+        for line in Lines::new(text).filter(|line| line.raw.trim_end_matches('\n').len() > LINE_BYTES_MAX) {
+            let message = format!("line {} is longer than {LINE_BYTES_MAX} bytes", line.number);
+            let hint = "break it with a continuation at its end";
+            self.diagnostics.push(Diagnostic::error(line.span(), message).with_hint(hint));
+        }
+    }
+
+    fn read(&mut self) {
+        while let Some(line) = self.lines.next() {
+            if self.directives.line(line, &mut self.diagnostics) {
+                self.set_escape();
+            } else if let Some(comment) = line.comment() {
+                self.file.comments.push(comment);
+            } else if !line.text().trim_start().is_empty() {
+                let statement = self.statement(line);
+                self.seen += 1;
+                if self.seen > INSTRUCTIONS_MAX {
+                    let message = format!("the file has more than {INSTRUCTIONS_MAX} instructions");
+                    self.diagnostics.push(Diagnostic::error(statement.span, message));
+                    return;
+                }
+                self.instruction(statement);
+            }
+        }
+    }
+
+    fn set_escape(&mut self) {
+        match self.directives.escape() {
+            Ok(escape) => self.file.escape = escape,
+            Err(diagnostic) if !self.diagnostics.contains(&diagnostic) => self.diagnostics.push(diagnostic),
+            Err(_) => {}
+        }
+    }
+
+    /// Joins the line with those that continue it.
+    fn statement(&mut self, line: Line<'a>) -> Statement {
+        let text = line.text().trim_start();
+        let start = line.start + line.text().len() - text.len();
+        let mut logical = Logical::default();
+        let mut last = line;
+        let mut more = push_line(&mut logical, text, start, self.file.escape);
+        while more {
+            let Some(line) = self.lines.next() else { break };
+            last = line;
+            if let Some(comment) = line.comment() {
+                self.file.comments.push(comment);
+            } else if line.text().trim_start().is_empty() {
+                self.warn_empty_continuation(line);
+            } else {
+                more = push_line(&mut logical, line.text(), line.start, self.file.escape);
+            }
+        }
+        let span = lines::span(start, last.start + last.text().len());
+        Statement { logical, first_line: line.number, last_line: last.number, span }
+    }
+
+    fn warn_empty_continuation(&mut self, line: Line<'_>) {
+        let warning = Diagnostic::warning("NoEmptyContinuation", line.span(), "this continuation line is empty");
+        self.diagnostics
+            .push(warning.with_hint("remove the line; it will become an error in a later Dockerfile syntax"));
+    }
+
+    fn instruction(&mut self, statement: Statement) {
+        match self.understand(statement) {
+            Ok(Some(instruction)) => self.file.instructions.push(instruction),
+            Ok(None) => {}
+            Err(diagnostic) => self.diagnostics.push(diagnostic),
+        }
+    }
+
+    fn understand(&mut self, mut statement: Statement) -> Result<Option<Instruction>, Diagnostic> {
+        let logical = std::mem::take(&mut statement.logical);
+        let line = logical.whole().trim();
+        let parts = instruction::split(line, self.file.escape);
+        let keyword = Keyword::of(&parts.keyword.text).ok_or_else(|| instruction::unknown(&parts.keyword))?;
+        let heredocs = self.heredocs(keyword, &parts, line, &mut statement)?;
+        self.check_order(keyword, &parts.keyword)?;
+        let mut warnings = Vec::new();
+        let kind = instruction::kind(keyword, &parts, heredocs, self.file.escape, &mut warnings)?;
+        self.diagnostics.append(&mut warnings);
+        Ok(Some(Instruction {
+            span: statement.span,
+            lines: (statement.first_line, statement.last_line),
+            keyword: parts.keyword,
+            original: parts.arguments.as_str().to_owned(),
+            kind,
+        }))
+    }
+
+    /// Reads the bodies after the line, if the instruction can have any.
+    fn heredocs(
+        &mut self,
+        keyword: Keyword,
+        parts: &instruction::Parts<'_>,
+        line: Text<'_>,
+        statement: &mut Statement,
+    ) -> Result<Vec<crate::ast::Heredoc>, Diagnostic> {
+        if !instruction::may_have_heredocs(keyword, parts, self.file.escape) {
+            return Ok(Vec::new());
+        }
+        let mut after = self.lines.clone();
+        let heredocs = heredoc::read(line, &mut after)?;
+        let read = after.at() - self.lines.at();
+        if let Some(last) = self.lines.by_ref().take_while(|line| line.start < after.at()).last().filter(|_| read > 0) {
+            statement.last_line = last.number;
+            statement.span.end = last.span().end;
+        }
+        self.lines = after;
+        Ok(heredocs)
+    }
+
+    /// Only ARG may stand before the first FROM.
+    fn check_order(&mut self, keyword: Keyword, word: &Word) -> Result<(), Diagnostic> {
+        self.in_stage |= keyword == Keyword::From;
+        if self.in_stage || keyword == Keyword::Arg {
+            return Ok(());
+        }
+        Err(Diagnostic::error(
+            word.span,
+            format!("{} stands before the first FROM, outside of any stage", keyword.name()),
+        )
+        .with_hint("begin the stage with FROM; only ARG may come before it"))
+    }
+
+    fn finish(mut self) -> (Dockerfile, Vec<Diagnostic>) {
+        if self.seen == 0 {
+            let missing = Diagnostic::error(Span::default(), "the file has no instructions");
+            self.diagnostics.push(missing.with_hint("a Dockerfile begins with FROM"));
+        }
+        self.file.directives = self.directives.found;
+        let diagnostics = lint::apply_options(&self.file, self.diagnostics);
+        (self.file, diagnostics)
+    }
+}
+
+/// Appends a line without its continuation mark; true if it has one.
+fn push_line(logical: &mut Logical, text: &str, start: usize, escape: char) -> bool {
+    let rest = lines::continued(text, escape);
+    logical.push(rest.unwrap_or(text), start);
+    rest.is_some()
+}
