@@ -2,6 +2,14 @@
 //!
 //! Knows nothing of the store, the solver or the engine.
 
+pub mod config_file;
 mod credentials;
+mod error;
+pub mod helper;
 
-pub use credentials::Credentials;
+mod client;
+pub mod server;
+
+pub use client::{Client, ClientOptions, Clock, Mounts, Proxies, Repository};
+pub use credentials::{Anonymous, CredentialSource, Credentials, Fixed};
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,236 @@
+//! Reads one blob as a stream: verified, and taken up again where it broke. Knows nothing of what is in it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cooper_oci::{Body, Descriptor, Hasher};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
+use reqwest::{Method, Response, StatusCode};
+use tokio::time::Instant;
+
+use super::Repository;
+use super::exchange::{ATTEMPTS, Call, network, pause};
+use super::repository::Access;
+use crate::{Error, ErrorKind, Result};
+
+/// Bytes that must come within the idle timeout: a peer that drips less holds the build for days, byte by byte.
+const PROGRESS_MIN: u64 = 16 * 1024;
+/// A connection that brought this much is worth the full number of attempts again.
+const PROGRESS_GOOD: u64 = 1024 * 1024;
+
+type Chunks = BoxStream<'static, reqwest::Result<Bytes>>;
+
+/// A blob on its way.
+struct Download {
+    repository: Repository,
+    descriptor: Descriptor,
+    chunks: Chunks,
+    hasher: Option<Hasher>,
+    offset: u64,
+    /// Where the present connection took up.
+    resumed_at: u64,
+    /// Bytes to drop: the registry answered a range with the whole blob.
+    skip: u64,
+    attempt: u32,
+    pace: Pace,
+}
+
+impl Repository {
+    /// Opens a blob. The stream ends cleanly only if length and digest are right.
+    pub(crate) async fn blob(&self, descriptor: &Descriptor) -> Result<Body> {
+        let response = self.blob_from(descriptor, 0).await?;
+        if let Some(length) = response.content_length().filter(|length| *length != descriptor.size) {
+            let why = format!("it has {length} bytes, {} were expected", descriptor.size);
+            return Err(self.corrupt(descriptor, &why));
+        }
+        let download = Download {
+            repository: self.clone(),
+            descriptor: descriptor.clone(),
+            chunks: response.bytes_stream().boxed(),
+            hasher: Some(Hasher::new(descriptor.digest.algorithm())),
+            offset: 0,
+            resumed_at: 0,
+            skip: 0,
+            attempt: 1,
+            pace: Pace::new(self.registry.shared.options.idle_timeout),
+        };
+        Ok(Box::pin(futures::stream::unfold(Some(download), step)))
+    }
+
+    async fn blob_from(&self, descriptor: &Descriptor, offset: u64) -> Result<Response> {
+        let url = self.url(&format!("blobs/{}", descriptor.digest)).await?;
+        let call = Call::new(Method::GET, url, pulling(self, descriptor), self.scopes(Access::Pull))
+            .header(ACCEPT_ENCODING, "identity");
+        let call = if offset == 0 { call } else { call.header(RANGE, &format!("bytes={offset}-")) };
+        self.registry.send(&call).await
+    }
+
+    fn corrupt(&self, descriptor: &Descriptor, why: &str) -> Error {
+        let what = format!("{} failed to {}: {why}", self.registry.name, pulling(self, descriptor));
+        Error::new(ErrorKind::Corrupt, what)
+    }
+}
+
+fn pulling(repository: &Repository, descriptor: &Descriptor) -> String {
+    format!("pull blob {} of {}", descriptor.digest, repository.name())
+}
+
+/// The next piece of the stream; nothing follows an error.
+async fn step(download: Option<Download>) -> Option<(cooper_oci::Result<Bytes>, Option<Download>)> {
+    let mut download = download?;
+    match download.next().await {
+        Ok(Some(bytes)) => Some((Ok(bytes), Some(download))),
+        Ok(None) => None,
+        Err(error) => Some((Err(error.into()), None)),
+    }
+}
+
+impl Download {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if self.offset == self.descriptor.size {
+                return self.finish();
+            }
+            let broken = match self.pace.next(&mut self.chunks).await {
+                Ok(Some(Ok(chunk))) => match self.take(chunk)? {
+                    Some(bytes) => return Ok(Some(bytes)),
+                    None => continue,
+                },
+                Ok(Some(Err(error))) => {
+                    network(&self.repository.registry.name, &pulling(&self.repository, &self.descriptor), error)
+                }
+                Ok(None) => self.stalled("the connection ended early"),
+                Err(Stalled) => self.stalled("the connection makes no progress"),
+            };
+            self.resume(broken).await?;
+        }
+    }
+
+    fn stalled(&self, why: &str) -> Error {
+        let what = format!(
+            "failed to {} at {}: {why}, after {} of {} bytes",
+            pulling(&self.repository, &self.descriptor),
+            self.repository.registry.name,
+            self.offset,
+            self.descriptor.size
+        );
+        Error::new(ErrorKind::Retry, what)
+    }
+
+    /// Checks and counts a chunk; nothing when all of it was there before.
+    fn take(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>> {
+        let skip = self.skip.min(chunk.len() as u64);
+        self.skip -= skip;
+        let chunk = chunk.split_off(usize::try_from(skip).unwrap_or(chunk.len()));
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        self.offset += chunk.len() as u64;
+        if self.offset > self.descriptor.size {
+            let why = format!("it is longer than its {} bytes", self.descriptor.size);
+            return Err(self.repository.corrupt(&self.descriptor, &why));
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&chunk);
+        }
+        Ok(Some(chunk))
+    }
+
+    fn finish(&mut self) -> Result<Option<Bytes>> {
+        let Some(hasher) = self.hasher.take() else { return Ok(None) };
+        let found = hasher.finish();
+        if found != self.descriptor.digest {
+            return Err(self.repository.corrupt(&self.descriptor, &format!("its content has digest {found}")));
+        }
+        Ok(None)
+    }
+
+    /// Opens a new connection at the offset, within the attempts that are left.
+    async fn resume(&mut self, broken: Error) -> Result<()> {
+        if self.offset - self.resumed_at >= PROGRESS_GOOD {
+            self.attempt = 1;
+        }
+        if self.attempt >= ATTEMPTS {
+            return Err(broken);
+        }
+        pause(self.attempt, None).await;
+        self.attempt += 1;
+        let response = self.repository.blob_from(&self.descriptor, self.offset).await?;
+        self.skip = self.resumes_at(&response)?;
+        self.resumed_at = self.offset;
+        self.pace.restart();
+        self.chunks = response.bytes_stream().boxed();
+        Ok(())
+    }
+
+    /// How many bytes of the answer are known already.
+    fn resumes_at(&self, response: &Response) -> Result<u64> {
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            return Ok(self.offset);
+        }
+        let text = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let start = text.and_then(range_start);
+        if start == Some(self.offset) {
+            return Ok(0);
+        }
+        Err(self.repository.corrupt(&self.descriptor, "it answers with another range than the one asked for"))
+    }
+}
+
+/// First byte of `bytes 5-9/10`.
+fn range_start(text: &str) -> Option<u64> {
+    text.trim().strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
+/// Too few bytes in too much time.
+struct Stalled;
+
+/// Counts the time spent waiting for bytes, not the time the consumer takes.
+struct Pace {
+    limit: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(limit: Duration) -> Self {
+        Self { limit, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    fn restart(&mut self) {
+        *self = Self::new(self.limit);
+    }
+
+    async fn next(&mut self, chunks: &mut Chunks) -> Result<Option<reqwest::Result<Bytes>>, Stalled> {
+        let start = Instant::now();
+        let left = self.limit.saturating_sub(self.waited);
+        let chunk = tokio::time::timeout(left, chunks.next()).await.map_err(|_| Stalled)?;
+        self.waited += start.elapsed();
+        self.bytes += chunk.as_ref().and_then(|chunk| chunk.as_ref().ok()).map_or(0, |bytes| bytes.len() as u64);
+        if self.bytes >= PROGRESS_MIN {
+            self.restart();
+        }
+        Ok(chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges() {
+        for (text, expect) in [
+            ("bytes 5-9/10", Some(5)),
+            ("bytes 0-", Some(0)),
+            ("bytes */10", None),
+            ("5-9/10", None),
+            ("bytes -5", None),
+            ("", None),
+        ] {
+            assert_eq!(range_start(text), expect, "{text}");
+        }
+    }
+}

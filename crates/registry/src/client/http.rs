@@ -1,0 +1,160 @@
+//! The HTTP clients underneath, built when first needed: roots of trust are read only when something is asked by TLS.
+//! Knows nothing of registries, and never follows a redirect.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use rustls::RootCertStore;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Proxies by the scheme of the request, in the words of the usual environment variables. Read by the caller.
+#[derive(Clone, Default)]
+pub struct Proxies {
+    /// Proxy for plain HTTP.
+    pub http: Option<String>,
+    /// Proxy for TLS.
+    pub https: Option<String>,
+    /// Comma-separated hosts, domains and networks that are reached directly.
+    pub no_proxy: Option<String>,
+}
+
+impl fmt::Debug for Proxies {
+    /// Proxy URLs may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxies")
+            .field("http", &self.http.is_some())
+            .field("https", &self.https.is_some())
+            .field("no_proxy", &self.no_proxy)
+            .finish()
+    }
+}
+
+/// What both clients are built from.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) user_agent: String,
+    pub(crate) proxies: Proxies,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+}
+
+/// One client for plain HTTP and one for TLS.
+#[derive(Debug)]
+pub(crate) struct Http {
+    settings: Settings,
+    plain: OnceCell<reqwest::Client>,
+    secure: OnceCell<reqwest::Client>,
+}
+
+impl Http {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, plain: OnceCell::new(), secure: OnceCell::new() }
+    }
+
+    /// The client for `url`.
+    pub(crate) async fn client(&self, url: &Url) -> Result<&reqwest::Client> {
+        // A plain request through a TLS proxy needs roots as well.
+        let secure_proxy = self.settings.proxies.http.as_ref().is_some_and(|proxy| proxy.starts_with("https:"));
+        if url.scheme() == "https" || secure_proxy {
+            self.secure.get_or_try_init(|| build(self.settings.clone(), true)).await
+        } else {
+            self.plain.get_or_try_init(|| build(self.settings.clone(), false)).await
+        }
+    }
+}
+
+async fn build(settings: Settings, with_roots: bool) -> Result<reqwest::Client> {
+    let roots = if with_roots {
+        // Reads the host's files: off the reactor.
+        tokio::task::spawn_blocking(roots).await.map_err(|e| failed("read the roots of trust", e))?
+    } else {
+        RootCertStore::empty()
+    };
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls(roots)?)
+        .redirect(Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .user_agent(&settings.user_agent)
+        .connect_timeout(settings.connect_timeout)
+        .read_timeout(settings.idle_timeout);
+    for proxy in proxies(&settings.proxies)? {
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(|e| failed("set up the HTTP client", e))
+}
+
+fn tls(roots: RootCertStore) -> Result<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| failed("set up TLS", e))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The host's roots; Mozilla's where the host has none, as in a scratch image.
+fn roots() -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if store.is_empty() {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    store
+}
+
+fn proxies(given: &Proxies) -> Result<Vec<reqwest::Proxy>> {
+    let except = given.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+    let mut out = Vec::new();
+    if let Some(url) = given.http.as_deref().filter(|url| !url.is_empty()) {
+        out.push(reqwest::Proxy::http(url).map_err(bad_proxy)?.no_proxy(except.clone()));
+    }
+    if let Some(url) = given.https.as_deref().filter(|url| !url.is_empty()) {
+        out.push(reqwest::Proxy::https(url).map_err(bad_proxy)?.no_proxy(except));
+    }
+    Ok(out)
+}
+
+/// Without its cause, which would print the URL and the password in it.
+fn bad_proxy(_: reqwest::Error) -> Error {
+    Error::new(ErrorKind::Invalid, "the proxy address is not a URL")
+}
+
+fn failed(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Io, format!("failed to {what}")).with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(proxies: Proxies) -> Settings {
+        let second = Duration::from_secs(1);
+        Settings { user_agent: "test".into(), proxies, connect_timeout: second, idle_timeout: second }
+    }
+
+    #[tokio::test]
+    async fn plain_requests_build_no_secure_client() {
+        let http = Http::new(settings(Proxies::default()));
+        http.client(&Url::parse("http://127.0.0.1/").unwrap()).await.unwrap();
+        assert!(http.plain.initialized() && !http.secure.initialized());
+        http.client(&Url::parse("https://127.0.0.1/").unwrap()).await.unwrap();
+        assert!(http.secure.initialized());
+    }
+
+    #[tokio::test]
+    async fn bad_proxies_are_refused_without_their_password() {
+        let proxies = Proxies { http: Some("http://user:secret-x@[bad".into()), ..Proxies::default() };
+        let http = Http::new(settings(proxies));
+        let error = http.client(&Url::parse("http://127.0.0.1/").unwrap()).await.unwrap_err();
+        assert!(!format!("{error:?} {http:?}").contains("secret-x"));
+    }
+}

@@ -1,0 +1,117 @@
+//! Runs docker's credential helpers (`docker-credential-<name> get`). Decides nothing about which one to ask.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+use crate::error::sanitise;
+use crate::{Credentials, Error, ErrorKind, Result};
+
+/// A helper may ask a person to unlock a keyring; one that takes longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// A helper's answer is a few hundred bytes of JSON.
+const ANSWER_MAX: u64 = 64 * 1024;
+/// The user name that marks the secret as an identity token.
+const TOKEN_USER: &str = "<token>";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    username: String,
+    secret: String,
+}
+
+/// What `docker-credential-<program>` knows of `registry`; nothing when it knows nothing.
+pub async fn get(program: &str, registry: &str) -> Result<Option<Credentials>> {
+    get_within(program, registry, TIMEOUT).await
+}
+
+async fn get_within(program: &str, registry: &str, timeout: Duration) -> Result<Option<Credentials>> {
+    if !is_name(program) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("`{}` is no name of a credential helper", sanitise(program)),
+        ));
+    }
+    let command = format!("docker-credential-{program}");
+    let failed = |why: String| Error::new(ErrorKind::Io, format!("{command} failed for {registry}: {why}"));
+    let child = spawn(&command).map_err(|e| failed(e.to_string()).with_source(e))?;
+    // Dropping the child kills it.
+    let answer = tokio::time::timeout(timeout, talk(child, registry)).await;
+    let (success, output) = answer
+        .map_err(|_| failed(format!("no answer within {} seconds", timeout.as_secs())))?
+        .map_err(|e| failed(e.to_string()).with_source(e))?;
+    if success {
+        // The parser's message would quote the secret.
+        return read(&output).ok_or_else(|| failed("its answer is not understood".into())).map(Some);
+    }
+    let words = sanitise(&String::from_utf8_lossy(&output));
+    if words.contains("credentials not found") { Ok(None) } else { Err(failed(words)) }
+}
+
+/// The name becomes part of a program name that is looked up on the path.
+fn is_name(program: &str) -> bool {
+    !program.is_empty() && program.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+fn spawn(command: &str) -> std::io::Result<Child> {
+    Command::new(command)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+}
+
+async fn talk(mut child: Child, registry: &str) -> std::io::Result<(bool, Vec<u8>)> {
+    if let Some(mut input) = child.stdin.take() {
+        // A helper that knows nothing may end before it has read its input.
+        let _ = input.write_all(registry.as_bytes()).await;
+    }
+    let mut output = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(ANSWER_MAX).read_to_end(&mut output).await?;
+    }
+    let status = child.wait().await?;
+    Ok((status.success(), output))
+}
+
+fn read(output: &[u8]) -> Option<Credentials> {
+    let answer: Answer = serde_json::from_slice(output).ok()?;
+    Some(if answer.username == TOKEN_USER {
+        Credentials::IdentityToken(answer.secret)
+    } else {
+        Credentials::Basic { username: answer.username, password: answer.secret }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_answers() {
+        let basic = Credentials::Basic { username: "u".into(), password: "p".into() };
+        for (text, expect) in [
+            (r#"{"ServerURL":"r","Username":"u","Secret":"p"}"#, Some(basic)),
+            (r#"{"Username":"<token>","Secret":"t"}"#, Some(Credentials::IdentityToken("t".into()))),
+            (r#"{"Username":"u"}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(read(text.as_bytes()), expect, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn names_with_paths_are_refused_and_missing_programs_named() {
+        for program in ["", "../x", "a/b", "a b"] {
+            assert_eq!(get(program, "r").await.unwrap_err().kind(), ErrorKind::Invalid, "{program}");
+        }
+        let error = get("cooper-test-no-such", "r").await.unwrap_err();
+        assert!(error.to_string().contains("docker-credential-cooper-test-no-such"), "{error}");
+    }
+}

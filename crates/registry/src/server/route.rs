@@ -1,0 +1,171 @@
+//! Takes a path apart. Whatever is not exactly one of the spec's paths, with a valid name in it, is refused here.
+
+use cooper_oci::{Digest, Reference};
+
+use super::answer::Refusal;
+
+/// What a manifest is asked for by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Tag(String),
+    Digest(Digest),
+}
+
+/// One of the spec's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `/v2/`.
+    Root,
+    Blob {
+        name: String,
+        digest: Digest,
+    },
+    Uploads {
+        name: String,
+    },
+    Upload {
+        name: String,
+        id: String,
+    },
+    Manifest {
+        name: String,
+        target: Target,
+    },
+    Tags {
+        name: String,
+    },
+    Referrers {
+        name: String,
+        digest: Digest,
+    },
+}
+
+impl Route {
+    /// The route of a path. Names need no escapes, so a path with `%` is none of ours.
+    pub(super) fn parse(path: &str) -> Result<Self, Refusal> {
+        let rest = path.strip_prefix("/v2/").or_else(|| (path == "/v2").then_some("")).ok_or_else(nowhere)?;
+        if rest.is_empty() {
+            return Ok(Self::Root);
+        }
+        if let Some(name) = rest.strip_suffix("/tags/list") {
+            return Ok(Self::Tags { name: check_name(name)? });
+        }
+        if let Some((name, id)) = rest.rsplit_once("/blobs/uploads/") {
+            return Self::upload(name, id);
+        }
+        if let Some(name) = rest.strip_suffix("/blobs/uploads") {
+            return Ok(Self::Uploads { name: check_name(name)? });
+        }
+        let (rest, last) = rest.rsplit_once('/').ok_or_else(nowhere)?;
+        let (name, noun) = rest.rsplit_once('/').ok_or_else(nowhere)?;
+        let name = check_name(name)?;
+        match noun {
+            "blobs" => Ok(Self::Blob { name, digest: check_digest(last)? }),
+            "referrers" => Ok(Self::Referrers { name, digest: check_digest(last)? }),
+            "manifests" => Ok(Self::Manifest { name, target: check_target(last)? }),
+            _ => Err(nowhere()),
+        }
+    }
+
+    fn upload(name: &str, id: &str) -> Result<Self, Refusal> {
+        let name = check_name(name)?;
+        if id.is_empty() {
+            return Ok(Self::Uploads { name });
+        }
+        if !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Refusal::new(404, "BLOB_UPLOAD_UNKNOWN", "upload unknown to registry"));
+        }
+        Ok(Self::Upload { name, id: id.to_owned() })
+    }
+
+    /// The repository, except at the root.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Root => None,
+            Self::Blob { name, .. }
+            | Self::Uploads { name }
+            | Self::Upload { name, .. }
+            | Self::Manifest { name, .. }
+            | Self::Tags { name }
+            | Self::Referrers { name, .. } => Some(name),
+        }
+    }
+}
+
+fn nowhere() -> Refusal {
+    Refusal::new(404, "UNSUPPORTED", "no such endpoint")
+}
+
+fn check_name(name: &str) -> Result<String, Refusal> {
+    if is_name(name) { Ok(name.to_owned()) } else { Err(Refusal::new(400, "NAME_INVALID", "invalid repository name")) }
+}
+
+/// A repository name by the spec's grammar.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/".contains(&b);
+    name.bytes().all(plain) && format!("registry.invalid/{name}").parse::<Reference>().is_ok()
+}
+
+fn check_digest(text: &str) -> Result<Digest, Refusal> {
+    text.parse().map_err(|_| Refusal::new(400, "DIGEST_INVALID", "invalid digest"))
+}
+
+fn check_target(text: &str) -> Result<Target, Refusal> {
+    if text.contains(':') {
+        return check_digest(text).map(Target::Digest);
+    }
+    let ok = !text.contains('@') && format!("registry.invalid/x:{text}").parse::<Reference>().is_ok();
+    if ok { Ok(Target::Tag(text.to_owned())) } else { Err(Refusal::new(400, "MANIFEST_INVALID", "invalid tag")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_paths() {
+        let digest = Digest::of(b"");
+        let name = "a/b".to_owned();
+        for (path, expect) in [
+            ("/v2/".to_owned(), Route::Root),
+            ("/v2".to_owned(), Route::Root),
+            (format!("/v2/a/b/blobs/{digest}"), Route::Blob { name: name.clone(), digest: digest.clone() }),
+            ("/v2/a/b/blobs/uploads/".to_owned(), Route::Uploads { name: name.clone() }),
+            ("/v2/a/b/blobs/uploads/0af".to_owned(), Route::Upload { name: name.clone(), id: "0af".into() }),
+            ("/v2/a/b/tags/list".to_owned(), Route::Tags { name: name.clone() }),
+            (
+                "/v2/a/b/manifests/v1".to_owned(),
+                Route::Manifest { name: name.clone(), target: Target::Tag("v1".into()) },
+            ),
+            (
+                "/v2/blobs/manifests/x".to_owned(),
+                Route::Manifest { name: "blobs".into(), target: Target::Tag("x".into()) },
+            ),
+            (format!("/v2/a/b/referrers/{digest}"), Route::Referrers { name, digest }),
+        ] {
+            assert_eq!(Route::parse(&path).unwrap(), expect, "{path}");
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        let digest = Digest::of(b"");
+        for path in [
+            "/".to_owned(),
+            "/v1/".to_owned(),
+            "/v2/../manifests/x".to_owned(),
+            "/v2/a/../b/manifests/x".to_owned(),
+            "/v2/a//b/manifests/x".to_owned(),
+            "/v2/A/manifests/x".to_owned(),
+            "/v2/a%2f..%2fb/manifests/x".to_owned(),
+            "/v2/a/manifests/..".to_owned(),
+            "/v2/a/manifests/%00".to_owned(),
+            "/v2/a/blobs/sha256:../../x".to_owned(),
+            "/v2/a/blobs/uploads/../x".to_owned(),
+            format!("/v2//blobs/{digest}"),
+            format!("/v2/{}/blobs/{digest}", "a".repeat(300)),
+        ] {
+            assert!(Route::parse(&path).is_err(), "{path}");
+        }
+    }
+}
