@@ -58,11 +58,23 @@ impl Environment {
     }
 
     /// Podman's credential files, most specific first.
-    pub(crate) fn auth_files(&self) -> Vec<PathBuf> {
-        let given = self.path("REGISTRY_AUTH_FILE");
+    pub(crate) fn podman_auth_files(&self) -> Vec<PathBuf> {
         let runtime = self.path("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
         let config = self.path("XDG_CONFIG_HOME").or_else(|| Some(self.path("HOME")?.join(".config")));
-        [given, runtime, config.map(|dir| dir.join("containers/auth.json"))].into_iter().flatten().collect()
+        runtime.into_iter().chain(config.map(|dir| dir.join("containers/auth.json"))).collect()
+    }
+
+    /// Proxies, in the words every HTTP program reads; the lower-case ones win, as in curl.
+    pub(crate) fn proxies(&self) -> cooper_registry::Proxies {
+        let either = |lower: &str, upper: &str| {
+            self.get(lower).or_else(|| self.get(upper)).filter(|value| !value.is_empty()).map(str::to_owned)
+        };
+        cooper_registry::Proxies {
+            // Upper-case HTTP_PROXY can be set by a web server's request (CGI): curl ignores it, docker does not; we are no CGI.
+            http: either("http_proxy", "HTTP_PROXY"),
+            https: either("https_proxy", "HTTPS_PROXY"),
+            no_proxy: either("no_proxy", "NO_PROXY"),
+        }
     }
 }
 
@@ -85,9 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn auth_files_in_order() {
-        let environment = Environment::of(&[("REGISTRY_AUTH_FILE", "/a"), ("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run")]);
-        let expect = ["/a", "/run/containers/auth.json", "/h/.config/containers/auth.json"].map(PathBuf::from);
-        assert_eq!(environment.auth_files(), expect);
+    fn podman_files_in_order() {
+        let environment = Environment::of(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run")]);
+        let expect = ["/run/containers/auth.json", "/h/.config/containers/auth.json"].map(PathBuf::from);
+        assert_eq!(environment.podman_auth_files(), expect);
+    }
+
+    #[test]
+    fn proxies_of_either_case() {
+        let proxies = Environment::of(&[("HTTP_PROXY", "http://a"), ("https_proxy", "http://b"), ("NO_PROXY", "")]).proxies();
+        let found = (proxies.http.as_deref(), proxies.https.as_deref(), proxies.no_proxy.as_deref());
+        assert_eq!(found, (Some("http://a"), Some("http://b"), None));
     }
 }

@@ -99,12 +99,13 @@ impl CommandError {
         if matches!(self.kind, Kind::Silent(_)) {
             return String::new();
         }
-        let mut out = format!("error: {}\n", indented(&self.what));
+        // The drawing of a place begins with the message.
+        let mut out = match &self.excerpt {
+            Some(excerpt) => format!("{}\n", sanitise::text(excerpt).trim_end()),
+            None => format!("error: {}\n", indented(&self.what)),
+        };
         for cause in self.causes() {
             let _ = writeln!(out, "  because: {}", indented(&cause));
-        }
-        if let Some(excerpt) = &self.excerpt {
-            let _ = writeln!(out, "{}", sanitise::text(excerpt).trim_end());
         }
         if let Some((name, lines)) = self.step.as_ref().filter(|(_, lines)| !lines.is_empty()) {
             let _ = writeln!(out, "last output of {}:", sanitise::line(name));
@@ -177,6 +178,15 @@ impl From<cooper_oci::Error> for CommandError {
     }
 }
 
+impl From<cooper_registry::Error> for CommandError {
+    fn from(error: cooper_registry::Error) -> Self {
+        let mut command = Self::failure(error.to_string());
+        command.hints.extend(error.hint().map(str::to_owned));
+        command.source = std::error::Error::source(&error).map(|source| source.to_string().into());
+        command
+    }
+}
+
 impl From<cooper_executor::Error> for CommandError {
     fn from(error: cooper_executor::Error) -> Self {
         let mut command = Self::failure(error.to_string());
@@ -195,14 +205,15 @@ mod tests {
 
     #[test]
     fn tells_what_why_where_and_what_next() {
-        let mut error = CommandError::failure("step failed")
+        use cooper_engine::{ErrorKind, Place};
+        let mut error = cooper_engine::Error::new(ErrorKind::Step, "`make` exited with 2")
             .with_source(std::io::Error::other("no space left"))
             .with_hint("run `cooper prune`");
-        error.excerpt = Some("Dockerfile:2\n  2 | RUN make\n".into());
+        error.dockerfile = Some(("Dockerfile".into(), "FROM a\nRUN make\n".into()));
+        error.place = Some(Place { first_line: 2, last_line: 2 });
         error.step = Some(("[2/2] RUN make".into(), vec!["cc main.c".into(), "boom".into()]));
-        let expect = "error: step failed\n  because: no space left\nDockerfile:2\n  2 | RUN make\n\
-                      last output of [2/2] RUN make:\n  | cc main.c\n  | boom\nhint: run `cooper prune`\n";
-        assert_eq!(error.message(), expect);
+        let error = CommandError::from(error);
+        insta::assert_snapshot!(error.message());
         assert_eq!(error.exit_code(), 1);
     }
 

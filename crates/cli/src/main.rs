@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod context;
+mod credentials;
 mod csv;
 mod diagnostics;
 mod engine_calls;

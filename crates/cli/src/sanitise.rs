@@ -283,10 +283,13 @@ mod tests {
     use super::*;
 
     fn lines(input: &[u8], colours: bool) -> String {
-        let mut lines = Lines::new(colours);
-        let mut out = lines.push(input);
-        out.extend(lines.finish());
-        out.join("\n")
+        ended(Lines::new(colours), [input])
+    }
+
+    /// Lines with their ends; what has no end has none here either.
+    fn ended<'a>(mut cutter: Lines, chunks: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let done = chunks.into_iter().flat_map(|chunk| cutter.push(chunk)).map(|line| line + "\n").collect::<String>();
+        done + &cutter.finish().unwrap_or_default()
     }
 
     #[test]
@@ -392,10 +395,8 @@ mod tests {
                 let once = lines(&input, colours);
                 assert!(is_safe(&once, colours), "{input:?} -> {once:?}");
                 assert_eq!(lines(once.as_bytes(), colours), once, "not idempotent: {input:?}");
-                let mut cutter = Lines::new(colours);
-                let mut bytewise: Vec<String> = input.iter().flat_map(|byte| cutter.push(&[*byte])).collect();
-                bytewise.extend(cutter.finish());
-                assert_eq!(bytewise.join("\n"), once, "depends on chunks: {input:?}");
+                let bytewise = ended(Lines::new(colours), input.chunks(1));
+                assert_eq!(bytewise, once, "depends on chunks: {input:?}");
             }
         }
     }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use cooper_engine::{Error, ErrorKind, Result};
 use cooper_registry::Credentials;
 
+use crate::credentials::Files;
 use crate::environment::Environment;
 
 /// Largest secret: BuildKit's own limit.
@@ -45,13 +46,14 @@ pub(crate) struct LocalSession {
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// Agent sockets by id.
     pub(crate) ssh: BTreeMap<String, PathBuf>,
+    /// Where credentials are looked for.
+    pub(crate) credentials: Files,
 }
 
 impl LocalSession {
-    /// One without contexts, secrets or agents.
+    /// One without contexts, secrets or agents, with the credentials that docker and podman keep.
     pub(crate) fn new(environment: &Environment) -> Self {
-        let _ = environment;
-        Self::default()
+        Self { credentials: Files::of(environment), ..Self::default() }
     }
 }
 
@@ -76,8 +78,13 @@ impl cooper_engine::Session for LocalSession {
         Ok(self.ssh.get(id).cloned())
     }
 
-    async fn credentials(&self, _registry: &str) -> Result<Option<Credentials>> {
-        Ok(None)
+    async fn credentials(&self, registry: &str) -> Result<Option<Credentials>> {
+        self.credentials.find(registry).await.map_err(|error| {
+            let what = format!("cannot get credentials for {registry}");
+            let hint = error.hint().map(str::to_owned);
+            let error = Error::new(ErrorKind::Unauthorized, what).with_source(error);
+            hint.into_iter().fold(error, Error::with_hint)
+        })
     }
 }
 
@@ -93,4 +100,49 @@ fn read_secret(id: &str, path: &Path) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::User, format!("secret `{id}` is larger than {SECRET_MAX} bytes")));
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use cooper_engine::Session;
+
+    use super::*;
+
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn serves_what_it_was_given_and_says_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("s");
+        std::fs::write(&file, b"top\xff").unwrap();
+        let session = LocalSession {
+            contexts: [("context".to_owned(), dir.path().to_owned())].into(),
+            secrets: [
+                ("file".to_owned(), SecretSource::File(file)),
+                ("value".to_owned(), SecretSource::Value(b"v".to_vec())),
+                ("gone".to_owned(), SecretSource::File(dir.path().join("gone"))),
+            ]
+            .into(),
+            ..LocalSession::default()
+        };
+        assert_eq!(wait(session.context("context")).unwrap(), dir.path());
+        let error = wait(session.context("other")).unwrap_err();
+        assert_eq!(error.hints, ["give it a directory: `--build-context other=DIR`"]);
+        assert_eq!(wait(session.secret("file")).unwrap(), Some(b"top\xff".to_vec()));
+        assert_eq!(wait(session.secret("value")).unwrap(), Some(b"v".to_vec()));
+        assert_eq!(wait(session.secret("none")).unwrap(), None);
+        assert!(wait(session.secret("gone")).is_err());
+        assert_eq!(wait(session.ssh_agent("default")).unwrap(), None);
+        assert_eq!(wait(session.credentials("a.example")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_secret_that_is_too_large_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SECRET_MAX + 1).unwrap();
+        let error = read_secret("big", file.path()).unwrap_err();
+        assert_eq!(error.what, format!("secret `big` is larger than {SECRET_MAX} bytes"));
+    }
 }
