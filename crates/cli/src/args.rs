@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Global {
     /// Directory of the store
-    #[arg(long, global = true, env = "COOPER_ROOT", hide_env_values = true, value_name = "DIR")]
+    #[arg(long, global = true, display_order = 900, env = "COOPER_ROOT", hide_env_values = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 }
 

@@ -11,7 +11,7 @@ mod values;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use cooper_engine::{Outcome, Request};
 
 use crate::commands::build::unsupported::Unsupported;
@@ -61,15 +61,18 @@ pub(crate) struct Build {
     pub(crate) outputs: Vec<String>,
 
     /// Push the image to the registries of its names; short for `--output=type=registry`
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "true|false",
+        default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub(crate) push: bool,
 
     /// Load the image into a running docker engine; short for `--output=type=docker`
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "true|false",
+        default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub(crate) load: bool,
 
     /// Run every step again
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "true|false",
+        default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub(crate) no_cache: bool,
 
     /// Run the steps of these stages again
@@ -77,7 +80,8 @@ pub(crate) struct Build {
     pub(crate) no_cache_filter: Vec<String>,
 
     /// Ask the registries for newer base images
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "true|false",
+        default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub(crate) pull: bool,
 
     /// Network of RUN steps: `default`, `host` or `none`
