@@ -1,2 +1,79 @@
-//! placeholder
-fn main() {}
+//! The `cooper` command: arguments, environment, terminal and exit codes around the engine.
+//!
+//! Knows nothing of how anything is built.
+
+mod args;
+mod commands;
+mod context;
+mod credentials;
+mod csv;
+mod diagnostics;
+mod engine_calls;
+mod environment;
+mod error;
+mod human;
+mod output;
+mod progress;
+mod rows;
+mod sanitise;
+mod session;
+mod surroundings;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::environment::Environment;
+use crate::error::{CommandError, CommandResult};
+
+fn main() -> ExitCode {
+    // The first process of a container is this binary again; it must not touch anything of ours.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == cooper_executor::INIT_COMMAND) {
+        cooper_executor::init_main();
+    }
+    install_panic_message();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let message = error.message();
+            if !message.is_empty() {
+                output::note(&message);
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Help and version go to standard output with success, mistakes to standard error with code 2, as clap decides.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Enters the namespaces the store needs while this process has one thread, then starts the runtime.
+fn start(cli: args::Cli) -> CommandResult {
+    let surroundings = surroundings::Surroundings::of(&cli.global, Environment::read(), cli.command.needs_store())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failure("cannot start threads").with_source(error))?;
+    let result = runtime.block_on(commands::run(cli.command, &surroundings));
+    // A thread that still reads standard input must not keep the process alive.
+    runtime.shutdown_background();
+    result
+}
+
+/// A panic is a bug of ours: say so, and restore the terminal that a live display or a container may have changed.
+fn install_panic_message() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        terminal::restore();
+        before(panic);
+        output::note("this is a bug in cooper; please report it with the lines above");
+    }));
+}

@@ -1,0 +1,200 @@
+//! `cooper build`: docker buildx's flags, with the same meaning.
+//!
+//! Knows nothing of how a build is done: it makes a request, shows the events and writes down the outcome.
+
+mod exports;
+mod outcome;
+mod request;
+mod unsupported;
+mod values;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{ArgAction, Args};
+use cooper_engine::{Outcome, Request};
+
+use crate::commands::build::unsupported::Unsupported;
+use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
+use crate::error::{CommandError, CommandResult, INTERRUPTED, Kind};
+use crate::output;
+use crate::progress::{Mode, Progress};
+use crate::session::LocalSession;
+use crate::surroundings::Surroundings;
+
+pub(crate) use request::image_name;
+pub(crate) use values::key_value;
+
+/// Build an image from a Dockerfile
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Build {
+    /// Directory of the build's files
+    #[arg(value_name = "PATH")]
+    pub(crate) path: String,
+
+    /// Name of the Dockerfile; `-` reads it from standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<String>,
+
+    /// Name of the image; may be repeated
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub(crate) tags: Vec<String>,
+
+    /// Value of an ARG; without a value, that of the environment variable
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<String>,
+
+    /// Label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<String>,
+
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Platforms to build for, separated by commas
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+
+    /// Where the result goes: a directory, `-`, or `type=oci|docker|tar|local|image|registry,dest=..,..`
+    #[arg(short, long = "output", value_name = "DEST")]
+    pub(crate) outputs: Vec<String>,
+
+    /// Push the image to the registries of its names; short for `--output=type=registry`
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "true|false",
+        default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) push: bool,
+
+    /// Load the image into a running docker engine; short for `--output=type=docker`
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "true|false",
+        default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) load: bool,
+
+    /// Run every step again
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "true|false",
+        default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) no_cache: bool,
+
+    /// Run the steps of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// Ask the registries for newer base images
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "true|false",
+        default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) pull: bool,
+
+    /// Network of RUN steps: `default`, `host` or `none`
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<String>,
+
+    /// Line of /etc/hosts in RUN steps
+    #[arg(long = "add-host", value_name = "HOST:IP")]
+    pub(crate) add_hosts: Vec<String>,
+
+    /// Further context: `NAME=DIR`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIR[:TAG|@DIGEST]`
+    #[arg(long = "build-context", value_name = "NAME=PLACE")]
+    pub(crate) contexts: Vec<String>,
+
+    /// Secret for RUN steps: `id=ID[,src=FILE|,env=VARIABLE]`
+    #[arg(long = "secret", value_name = "SECRET")]
+    pub(crate) secrets: Vec<String>,
+
+    /// SSH agent for RUN steps: `default` or `ID[=SOCKET]`
+    #[arg(long = "ssh", value_name = "AGENT")]
+    pub(crate) ssh: Vec<String>,
+
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// How progress is shown
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) progress: Option<Mode>,
+
+    /// Show only errors, and print the image's id
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Steps that run at once [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
+
+    /// Times of the files in new layers: the same for the same input, or as they are
+    #[arg(long, value_enum, value_name = "MODE", default_value = "clamp")]
+    pub(crate) timestamps: TimestampsChoice,
+
+    /// What runs the steps
+    #[arg(long, value_enum, value_name = "NAME", default_value = "own")]
+    pub(crate) runtime: RuntimeChoice,
+
+    /// How filesystems are put together
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
+    pub(crate) snapshotter: SnapshotterChoice,
+
+    #[command(flatten)]
+    pub(crate) unsupported: Unsupported,
+}
+
+/// `--timestamps`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TimestampsChoice {
+    /// Clamped: the same input gives the same image.
+    Clamp,
+    /// As BuildKit does by default.
+    Preserve,
+}
+
+/// Builds.
+pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
+    let (request, session) = request::make(&args, &at.environment, &mut std::io::stdin())?;
+    let mode = progress_mode(&args, at)?;
+    let colours = !at.environment.is_set("NO_COLOR");
+    let progress = Arc::new(Progress::start(mode.fold(output::stderr_is_terminal(), colours)));
+    let outcome = build_or_stop(&args, at, request, session, Arc::clone(&progress)).await;
+    progress.finish();
+    let outcome = outcome?;
+    outcome::write_files(&args, &outcome, at.environment.is_set("BUILDX_METADATA_WARNINGS"))?;
+    if mode == Mode::Quiet {
+        let id = outcome.config.as_ref().or(outcome.image.as_ref().map(|image| &image.digest));
+        return id.map_or(Ok(()), |id| output::data(&format!("{id}\n")));
+    }
+    if mode != Mode::None && mode != Mode::Rawjson {
+        output::note(&outcome::summary(&outcome));
+    }
+    Ok(())
+}
+
+/// `-q`, else `--progress`, else BUILDKIT_PROGRESS.
+fn progress_mode(args: &Build, at: &Surroundings) -> CommandResult<Mode> {
+    if args.quiet {
+        return Ok(Mode::Quiet);
+    }
+    let from_environment = at.environment.get("BUILDKIT_PROGRESS").filter(|value| !value.is_empty());
+    match (args.progress, from_environment) {
+        (Some(mode), _) => Ok(mode),
+        (None, None) => Ok(Mode::Auto),
+        (None, Some(text)) => clap::ValueEnum::from_str(text, false)
+            .map_err(|_| CommandError::usage(format!("BUILDKIT_PROGRESS=`{text}` is not a kind of progress"))),
+    }
+}
+
+/// The first interrupt stops the build, which kills its steps; it is an error without further words.
+async fn build_or_stop(
+    args: &Build,
+    at: &Surroundings,
+    request: Request,
+    session: LocalSession,
+    progress: Arc<Progress>,
+) -> CommandResult<Outcome> {
+    let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
+    let building = engine_calls::build(at, machinery, request, Arc::new(session), progress);
+    tokio::select! {
+        outcome = building => outcome,
+        () = crate::terminal::interrupted() => Err(CommandError::new(Kind::Code(INTERRUPTED), "the build was stopped")),
+    }
+}

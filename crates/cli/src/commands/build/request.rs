@@ -1,0 +1,209 @@
+//! From the command line to the engine's request and the session that serves it.
+//!
+//! Knows nothing of what the engine makes of them.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use cooper_engine::{Request, Timestamps};
+use cooper_oci::{Platform, Reference};
+
+use super::{Build, TimestampsChoice, exports, values};
+use crate::context;
+use crate::environment::Environment;
+use crate::error::{CommandError, CommandResult};
+use crate::session::{LocalSession, MAIN_CONTEXT};
+
+/// The request and the session of a command line.
+pub(super) fn make(
+    args: &Build,
+    environment: &Environment,
+    stdin: &mut dyn Read,
+) -> CommandResult<(Request, LocalSession)> {
+    args.unsupported.refuse()?;
+    let exports = exports::exports(&args.outputs, args.push, args.load, crate::output::stdout_is_terminal())?;
+    let build_args = values::build_args(&args.build_args, environment)?;
+    let epoch = epoch(&build_args, environment)?;
+    let mut session = session(args, environment)?;
+    let mut contexts = BTreeMap::new();
+    for text in &args.contexts {
+        let (name, context, dir) = values::named_context(text)?;
+        session.contexts.extend(dir.map(|dir| (name.clone(), dir)));
+        contexts.insert(name, context);
+    }
+    let inputs = context::find(&args.path, args.file.as_deref(), stdin)?;
+    let context_key = inputs.context.to_string_lossy().into_owned();
+    session.contexts.insert(MAIN_CONTEXT.to_owned(), inputs.context);
+    let request = Request {
+        dockerfile_name: inputs.name,
+        dockerfile: inputs.dockerfile,
+        ignore: inputs.ignore,
+        build_args,
+        labels: args.labels.iter().map(|text| values::key_value("--label", text)).collect::<CommandResult<_>>()?,
+        target: args.target.clone().filter(|target| !target.is_empty()),
+        platforms: platforms(args, environment)?,
+        contexts,
+        tags: args.tags.iter().map(|text| image_name(text)).collect::<CommandResult<_>>()?,
+        exports,
+        no_cache: args.no_cache,
+        no_cache_filter: args.no_cache_filter.clone(),
+        pull: args.pull,
+        network: values::network(args.network.as_deref())?,
+        add_hosts: args.add_hosts.iter().map(|text| values::add_host(text)).collect::<CommandResult<_>>()?,
+        jobs: args.jobs.map_or_else(default_jobs, std::num::NonZeroUsize::get),
+        timestamps: timestamps(args.timestamps),
+        epoch,
+        context_key,
+    };
+    check_names(&request)?;
+    Ok((request, session))
+}
+
+fn session(args: &Build, environment: &Environment) -> CommandResult<LocalSession> {
+    Ok(LocalSession {
+        secrets: args.secrets.iter().map(|text| values::secret(text, environment)).collect::<CommandResult<_>>()?,
+        ssh: args.ssh.iter().map(|text| values::ssh(text, environment)).collect::<CommandResult<_>>()?,
+        ..LocalSession::new(environment)
+    })
+}
+
+/// A name to give an image: a digest cannot be chosen.
+pub(crate) fn image_name(text: &str) -> CommandResult<Reference> {
+    let name: Reference = text.parse().map_err(|error: cooper_oci::Error| {
+        CommandError::from(error).with_kind(crate::error::Kind::Usage)
+    })?;
+    match name.digest() {
+        Some(_) => Err(CommandError::usage(format!("`{text}` has a digest; an image to build is named by a tag"))),
+        None => Ok(name),
+    }
+}
+
+/// Pushing needs somewhere to push to.
+fn check_names(request: &Request) -> CommandResult {
+    use cooper_engine::ExportKind;
+    let nameless = |export: &cooper_engine::Export| {
+        export.kind == ExportKind::Image { push: true } && export.names.is_empty() && request.tags.is_empty()
+    };
+    if request.exports.iter().any(nameless) {
+        return Err(CommandError::usage("a name is needed to push").with_hint("add `--tag registry/name:tag`"));
+    }
+    Ok(())
+}
+
+/// `--platform`, else DOCKER_DEFAULT_PLATFORM, else the host's.
+fn platforms(args: &Build, environment: &Environment) -> CommandResult<Vec<Platform>> {
+    let from_environment = environment.get("DOCKER_DEFAULT_PLATFORM").filter(|text| !text.is_empty());
+    let texts: Vec<&str> = match args.platforms.is_empty() {
+        true => from_environment.into_iter().collect(),
+        false => args.platforms.iter().map(String::as_str).collect(),
+    };
+    let mut platforms: Vec<Platform> = Vec::new();
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        let platform = if *text == "local" { Platform::host() } else { text.trim().parse()? };
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
+}
+
+/// SOURCE_DATE_EPOCH as a build argument, else as a variable of the environment.
+fn epoch(build_args: &BTreeMap<String, String>, environment: &Environment) -> CommandResult<Option<i64>> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let text = build_args.get(NAME).map(String::as_str).or_else(|| environment.get(NAME));
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| CommandError::usage(format!("{NAME}=`{text}` is not a number of seconds since 1970")))
+}
+
+fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+fn timestamps(choice: TimestampsChoice) -> Timestamps {
+    match choice {
+        TimestampsChoice::Clamp => Timestamps::Clamp,
+        TimestampsChoice::Preserve => Timestamps::Preserve,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn request(flags: &[&str], environment: &[(&str, &str)]) -> Result<(Request, LocalSession), String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("Dockerfile"), "FROM scratch\n").unwrap();
+        let path = dir.path().to_str().unwrap();
+        let line = ["cooper", "build"].iter().chain(flags).chain([&path]);
+        let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
+        let Command::Build(args) = cli.command else { unreachable!("the verb is build") };
+        make(&args, &Environment::of(environment), &mut std::io::empty()).map_err(|error| error.message())
+    }
+
+    #[test]
+    fn every_flag_arrives_in_the_request() {
+        let flags = [
+            "-t", "a:1", "--tag=b", "--build-arg", "X=1", "--build-arg=Y", "--label", "l=v", "--target", "stage",
+            "--platform", "linux/amd64,linux/arm64", "--platform=linux/amd64", "--no-cache", "--no-cache-filter", "s1,s2",
+            "--pull", "--network=none", "--add-host", "h:1.2.3.4", "--build-context", "img=docker-image://alpine",
+            "--jobs", "3", "--timestamps=preserve", "-o", "type=oci,dest=/x.tar", "--push",
+            "--provenance=false", "--sbom=false", "--builder", "default", "--attest", "type=sbom,disabled=true",
+        ];
+        let (request, session) = request(&flags, &[("Y", "2"), ("SOURCE_DATE_EPOCH", "12")]).unwrap();
+        let tags: Vec<String> = request.tags.iter().map(Reference::familiar).collect();
+        assert_eq!(tags, ["a:1", "b:latest"]);
+        assert_eq!(request.build_args, BTreeMap::from([("X".into(), "1".into()), ("Y".into(), "2".into())]));
+        assert_eq!(request.labels, BTreeMap::from([("l".into(), "v".into())]));
+        assert_eq!(request.target.as_deref(), Some("stage"));
+        let platforms: Vec<String> = request.platforms.iter().map(ToString::to_string).collect();
+        assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
+        assert!(request.no_cache && request.pull);
+        assert_eq!(request.no_cache_filter, ["s1", "s2"]);
+        assert_eq!(request.network.as_deref(), Some("none"));
+        assert_eq!(request.add_hosts, [("h".to_owned(), "1.2.3.4".to_owned())]);
+        assert!(request.contexts.contains_key("img"));
+        assert_eq!((request.jobs, request.timestamps, request.epoch), (3, Timestamps::Preserve, Some(12)));
+        assert_eq!(request.exports.len(), 2);
+        assert_eq!(request.dockerfile, "FROM scratch\n");
+        assert_eq!(session.contexts.get(MAIN_CONTEXT).unwrap().to_str(), Some(request.context_key.as_str()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_words() {
+        for (flags, expect) in [
+            (&["--cache-to", "type=inline"][..], "error: --cache-to is not supported yet\nhint: the cache is in the store"),
+            (&["--cache-from=x"], "--cache-from is not supported yet"),
+            (&["--provenance=mode=max"], "--provenance is not supported yet\nhint: leave it out"),
+            (&["--sbom"], "--sbom is not supported yet"),
+            (&["--builder", "other"], "--builder is not supported yet"),
+            (&["--allow", "network.host"], "--allow is not supported yet"),
+            (&["--check"], "--check is not supported yet"),
+            (&["--call=outline"], "--call is not supported yet"),
+            (&["--shm-size", "1g"], "--shm-size is not supported yet"),
+            (&["--ulimit", "nofile=1"], "--ulimit is not supported yet"),
+            (&["--push"], "a name is needed to push\nhint: add `--tag"),
+            (&["-t", "A"], "invalid image name `A`"),
+            (&["--platform", "bad/x/y/z"], "invalid platform"),
+            (&["--network", "bridge"], "the networks are"),
+            (&["--jobs", "0"], "number would be zero"),
+            (&["--progress", "loud"], "invalid value 'loud'"),
+            (&["--build-arg", "SOURCE_DATE_EPOCH=x"], "not a number of seconds"),
+            (&["--label", "=x"], "has no name"),
+            (&["-f", "/no/such/file"], "cannot read `/no/such/file`"),
+        ] {
+            let message = request(flags, &[]).unwrap_err();
+            assert!(message.contains(expect), "{flags:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let (request, _) = request(&[], &[("DOCKER_DEFAULT_PLATFORM", "linux/arm64")]).unwrap();
+        assert_eq!(request.platforms, ["linux/arm64".parse::<Platform>().unwrap()]);
+        assert_eq!((request.epoch, request.timestamps, request.network), (None, Timestamps::Clamp, None));
+        assert!(request.jobs >= 1);
+    }
+}

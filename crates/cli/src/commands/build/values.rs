@@ -1,0 +1,265 @@
+//! The values of `cooper build`'s flags, each from its text.
+//!
+//! Knows nothing of which build they belong to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cooper_engine::NamedContext;
+
+use crate::csv;
+use crate::environment::Environment;
+use crate::error::{CommandError, CommandResult};
+use crate::session::SecretSource;
+
+/// `K=V`; `K` alone has the empty value.
+pub(crate) fn key_value(flag: &str, text: &str) -> CommandResult<(String, String)> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.trim().is_empty() {
+        return Err(CommandError::usage(format!("{flag} `{text}` has no name")).with_hint(format!("{flag} NAME=VALUE")));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// `K=V`, or `K` with the value of the environment; a name that is not set there is left out, as docker does.
+pub(super) fn build_args(texts: &[String], environment: &Environment) -> CommandResult<BTreeMap<String, String>> {
+    let mut args = BTreeMap::new();
+    for text in texts {
+        let (key, value) = key_value("--build-arg", text)?;
+        if text.contains('=') {
+            args.insert(key, value);
+        } else if let Some(value) = environment.get(&key) {
+            args.insert(key, value.to_owned());
+        }
+    }
+    Ok(args)
+}
+
+/// `HOST:IP` or `HOST=IP`; the address may be in brackets.
+pub(super) fn add_host(text: &str) -> CommandResult<(String, String)> {
+    let wrong = || CommandError::usage(format!("--add-host `{text}` is not HOST:IP"));
+    let (host, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
+    if address == "host-gateway" {
+        return Err(CommandError::usage("--add-host with host-gateway is not supported yet")
+            .with_hint("steps share the host's network: use 127.0.0.1"));
+    }
+    let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    let address: std::net::IpAddr = address.parse().map_err(|_| wrong())?;
+    let ok = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if host.is_empty() || !host.chars().all(ok) {
+        return Err(wrong());
+    }
+    Ok((host.to_owned(), address.to_string()))
+}
+
+/// `--network`; `None` for the default.
+pub(super) fn network(text: Option<&str>) -> CommandResult<Option<String>> {
+    match text {
+        None | Some("default" | "") => Ok(None),
+        Some(mode @ ("host" | "none")) => Ok(Some(mode.to_owned())),
+        Some(other) => Err(CommandError::usage(format!("--network `{other}` is not supported"))
+            .with_hint("the networks are `default`, `host` and `none`")),
+    }
+}
+
+/// `NAME=PLACE`: what the engine is told, and the directory if it is one.
+pub(super) fn named_context(text: &str) -> CommandResult<(String, NamedContext, Option<PathBuf>)> {
+    let wrong = || CommandError::usage(format!("--build-context `{text}` is not NAME=PLACE"));
+    let (name, place) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+    let name = name.to_ascii_lowercase();
+    if let Some(image) = place.strip_prefix("docker-image://") {
+        return Ok((name, NamedContext::Image(image.parse()?), None));
+    }
+    if let Some(layout) = place.strip_prefix("oci-layout://") {
+        return oci_layout(layout).map(|context| (name, context, None));
+    }
+    if let Some((scheme, _)) = place.split_once(':').filter(|(scheme, _)| matches!(*scheme, "target" | "input")) {
+        return Err(CommandError::usage(format!("--build-context with `{scheme}:` is only for bake files")));
+    }
+    let dir = crate::context::directory(place)?;
+    Ok((name, NamedContext::Local, Some(dir)))
+}
+
+/// `DIR[:TAG|@DIGEST]`.
+fn oci_layout(text: &str) -> CommandResult<NamedContext> {
+    let (path, which) = match text.split_once('@') {
+        Some((path, digest)) => (path, Some(digest.parse::<cooper_oci::Digest>()?.to_string())),
+        None => match text.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') && !path.is_empty() => (path, Some(tag.to_owned())),
+            _ => (text, None),
+        },
+    };
+    let path = std::fs::canonicalize(path)
+        .map_err(|error| CommandError::failure(format!("cannot find the OCI layout `{path}`")).with_source(error))?;
+    Ok(NamedContext::OciLayout(path, which))
+}
+
+/// `id=ID[,src=FILE|,env=VARIABLE][,type=file|env]`. Without a source: the variable of that name, else the file.
+pub(super) fn secret(text: &str, environment: &Environment) -> CommandResult<(String, SecretSource)> {
+    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
+    for (key, value) in csv::pairs(text)? {
+        let value = value.unwrap_or_default();
+        match key.as_str() {
+            "id" => id = Some(value),
+            "src" | "source" => file = Some(value),
+            "env" => variable = Some(value),
+            "type" if matches!(value.as_str(), "file" | "env") => kind = Some(value),
+            "type" => return Err(CommandError::usage(format!("--secret `{text}`: the type is file or env"))),
+            _ => {
+                let error = CommandError::usage(format!("--secret `{text}`: unknown key `{key}`"));
+                return Err(error.with_hint("the keys are id, src, env and type"));
+            }
+        }
+    }
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| CommandError::usage(format!("--secret `{text}` has no id")))?;
+    if kind.as_deref() == Some("env") && variable.is_none() {
+        variable = file.take().or_else(|| Some(id.clone()));
+    }
+    let source = secret_source(&id, file, variable, kind.as_deref(), environment)?;
+    Ok((id, source))
+}
+
+fn secret_source(
+    id: &str,
+    file: Option<String>,
+    variable: Option<String>,
+    kind: Option<&str>,
+    environment: &Environment,
+) -> CommandResult<SecretSource> {
+    let implied = if file.is_none() && kind != Some("file") { environment.get(id) } else { None };
+    match (variable, file, implied) {
+        (Some(_), Some(_), _) => Err(CommandError::usage(format!("secret `{id}` has both src and env"))),
+        (Some(variable), None, _) => match environment.get(&variable) {
+            Some(value) => Ok(SecretSource::Value(value.as_bytes().to_vec())),
+            None => Err(CommandError::failure(format!("secret `{id}`: the variable `{variable}` is not set"))),
+        },
+        (None, None, Some(value)) => Ok(SecretSource::Value(value.as_bytes().to_vec())),
+        (None, file, _) => {
+            let file = file.unwrap_or_else(|| id.to_owned());
+            let path = std::path::absolute(&file).unwrap_or_else(|_| PathBuf::from(&file));
+            if !path.is_file() {
+                let error = CommandError::failure(format!("secret `{id}`: `{file}` is not a file"));
+                return Err(error.with_hint(format!("--secret id={id},src=FILE or --secret id={id},env=VARIABLE")));
+            }
+            Ok(SecretSource::File(path))
+        }
+    }
+}
+
+/// `default` or `ID[=SOCKET]`: the id and its agent's socket.
+pub(super) fn ssh(text: &str, environment: &Environment) -> CommandResult<(String, PathBuf)> {
+    let (id, path) = text.split_once('=').map_or((text, None), |(id, path)| (id, Some(path)));
+    let Some(path) = path.filter(|path| !path.is_empty()) else {
+        let socket = environment.path("SSH_AUTH_SOCK").ok_or_else(|| {
+            CommandError::failure(format!("--ssh {id}: there is no ssh agent (SSH_AUTH_SOCK is not set)"))
+                .with_hint("start one with `eval $(ssh-agent)` and add a key with `ssh-add`")
+        })?;
+        return Ok((id.to_owned(), socket));
+    };
+    let metadata = std::fs::metadata(path)
+        .map_err(|error| CommandError::failure(format!("--ssh {id}: cannot find `{path}`")).with_source(error))?;
+    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
+        let error = CommandError::usage(format!("--ssh {id}: `{path}` is not an agent's socket; key files are not supported yet"));
+        return Err(error.with_hint(format!("add the key to an agent: `ssh-add {path}`, then `--ssh {id}`")));
+    }
+    Ok((id.to_owned(), std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_args_come_from_the_flag_or_the_environment() {
+        let environment = Environment::of(&[("A", "env"), ("EMPTY", "")]);
+        let texts = ["A", "B=flag=x", "C", "D=", "EMPTY"].map(str::to_owned);
+        let args = build_args(&texts, &environment).unwrap();
+        let expect = [("A", "env"), ("B", "flag=x"), ("D", ""), ("EMPTY", "")];
+        assert_eq!(args, expect.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert!(build_args(&["=x".to_owned()], &environment).is_err());
+    }
+
+    #[test]
+    fn hosts() {
+        for (text, expect) in [
+            ("a:1.2.3.4", Some(("a", "1.2.3.4"))),
+            ("a=1.2.3.4", Some(("a", "1.2.3.4"))),
+            ("a:::1", Some(("a", "::1"))),
+            ("a:[::1]", Some(("a", "::1"))),
+            ("a", None),
+            (":1.2.3.4", None),
+            ("a:host-gateway", None),
+            ("a b:1.2.3.4", None),
+            ("a:1.2.3.4\nx 5.6.7.8", None),
+        ] {
+            let expect = expect.map(|(host, address)| (host.to_owned(), address.to_owned()));
+            assert_eq!(add_host(text).ok(), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        assert_eq!(network(Some("default")).unwrap(), None);
+        assert_eq!(network(Some("none")).unwrap(), Some("none".into()));
+        assert!(network(Some("bridge")).is_err());
+    }
+
+    #[test]
+    fn contexts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = std::fs::canonicalize(dir.path()).unwrap();
+        let shown = path.display();
+        for (text, expect) in [
+            ("a=docker-image://alpine".to_owned(), NamedContext::Image("alpine".parse().unwrap())),
+            (format!("a={shown}"), NamedContext::Local),
+            (format!("a=oci-layout://{shown}"), NamedContext::OciLayout(path.clone(), None)),
+            (format!("A=oci-layout://{shown}:v1"), NamedContext::OciLayout(path.clone(), Some("v1".into()))),
+        ] {
+            let (name, context, dir) = named_context(&text).unwrap();
+            assert_eq!((name.as_str(), &context), ("a", &expect), "{text}");
+            assert_eq!(dir.is_some(), context == NamedContext::Local);
+        }
+        for text in ["a", "=x", "a=https://x", "a=target:x", "a=/no/such", "a=docker-image://BAD", "a=oci-layout:///no"] {
+            assert!(named_context(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("s");
+        std::fs::write(&file, "x").unwrap();
+        let environment = Environment::of(&[("TOKEN", "t")]);
+        let value = || SecretSource::Value(b"t".to_vec());
+        for (text, id, expect) in [
+            (format!("id=a,src={}", file.display()), "a", SecretSource::File(file.clone())),
+            (format!("type=file,id=a,source={}", file.display()), "a", SecretSource::File(file.clone())),
+            ("id=a,env=TOKEN".into(), "a", value()),
+            ("id=a,type=env,src=TOKEN".into(), "a", value()),
+            ("id=TOKEN".into(), "TOKEN", value()),
+        ] {
+            assert_eq!(secret(&text, &environment).unwrap(), (id.to_owned(), expect), "{text}");
+        }
+        for text in ["src=x", "id=a,src=/no/such", "id=a,env=NONE", "id=a,src=x,env=TOKEN", "id=a,typ=env", "id=a,type=x"] {
+            assert!(secret(text, &environment).is_err(), "{text}");
+        }
+        assert_eq!(format!("{:?}", value()), "Value(..)");
+    }
+
+    #[test]
+    fn ssh_agents() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let environment = Environment::of(&[("SSH_AUTH_SOCK", "/agent")]);
+        assert_eq!(ssh("default", &environment).unwrap(), ("default".into(), "/agent".into()));
+        let text = format!("git={}", socket.display());
+        assert_eq!(ssh(&text, &environment).unwrap(), ("git".into(), socket));
+        let error = ssh("default", &Environment::default()).unwrap_err();
+        assert!(error.message().contains("hint: start one"), "{}", error.message());
+        let key = dir.path().join("key");
+        std::fs::write(&key, "").unwrap();
+        let error = ssh(&format!("git={}", key.display()), &environment).unwrap_err();
+        assert!(error.what.contains("key files are not supported yet"));
+    }
+}

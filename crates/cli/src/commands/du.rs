@@ -1,0 +1,91 @@
+//! `cooper du`: what takes how much space in the store.
+//!
+//! Knows nothing of how space is counted.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Format, print_json_lines};
+use crate::engine_calls;
+use crate::error::CommandResult;
+use crate::human;
+use crate::output;
+use crate::rows::UsageRow;
+use crate::sanitise;
+use crate::surroundings::Surroundings;
+
+/// Show how much space the store takes
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Du {
+    /// Print what every entry is
+    #[arg(long)]
+    pub(crate) verbose: bool,
+
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+}
+
+/// Shows.
+pub(crate) async fn run(args: &Du, at: &Surroundings) -> CommandResult {
+    let rows = engine_calls::usage(at).await?;
+    match args.format {
+        Format::Table => output::data(&table(&rows, args.verbose, human::now())),
+        Format::Json => print_json_lines(rows.iter().map(object)),
+    }
+}
+
+fn table(rows: &[UsageRow], verbose: bool, now: i64) -> String {
+    let mut head = vec!["ID", "TYPE", "RECLAIMABLE", "SIZE", "LAST ACCESSED"];
+    head.extend(verbose.then_some("DESCRIPTION"));
+    let cells = |row: &UsageRow| {
+        let mut cells = vec![
+            sanitise::line(&row.id),
+            row.kind.clone(),
+            row.reclaimable.to_string(),
+            human::size(row.size),
+            row.used.map(|used| human::ago(Some(used), now)).unwrap_or_default(),
+        ];
+        cells.extend(verbose.then(|| sanitise::line(&row.description)));
+        cells
+    };
+    let mut out = human::table(&head, &rows.iter().map(cells).collect::<Vec<_>>());
+    let reclaimable: u64 = rows.iter().filter(|row| row.reclaimable).map(|row| row.size).sum();
+    let total: u64 = rows.iter().map(|row| row.size).sum();
+    out.push_str(&format!("Reclaimable:  {}\nTotal:        {}\n", human::size(reclaimable), human::size(total)));
+    out
+}
+
+fn object(row: &UsageRow) -> Value {
+    json!({
+        "ID": row.id,
+        "Type": row.kind,
+        "Reclaimable": row.reclaimable,
+        "Size": row.size,
+        "LastUsedAt": row.used.map(human::date),
+        "Description": row.description,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_with_sums() {
+        let row = |id: &str, reclaimable, size| UsageRow {
+            id: id.into(),
+            kind: "layer".into(),
+            size,
+            reclaimable,
+            used: Some(0),
+            description: "RUN make".into(),
+        };
+        let text = table(&[row("a", true, 1000), row("b", false, 2000)], true, 60);
+        let expect = "ID   TYPE    RECLAIMABLE   SIZE   LAST ACCESSED        DESCRIPTION\n\
+                      a    layer   true          1kB    about a minute ago   RUN make\n\
+                      b    layer   false         2kB    about a minute ago   RUN make\n\
+                      Reclaimable:  1kB\nTotal:        3kB\n";
+        assert_eq!(text, expect);
+    }
+}

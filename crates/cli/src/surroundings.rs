@@ -1,0 +1,53 @@
+//! What every verb gets: the environment, where the store is, and who this process is after entering its namespaces.
+//!
+//! Knows nothing of what the verbs do with it.
+
+use std::path::{Path, PathBuf};
+
+use cooper_executor::{EnterOptions, Identity};
+
+use crate::args::Global;
+use crate::environment::Environment;
+use crate::error::{CommandError, CommandResult};
+
+/// What a verb stands on.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    /// The environment.
+    pub(crate) environment: Environment,
+    /// The store's directory, if one is known.
+    root: Option<PathBuf>,
+    /// Who this process is; `None` for verbs that need no store.
+    pub(crate) identity: Option<Identity>,
+}
+
+impl Surroundings {
+    /// Looks around, and enters the namespaces if the store is needed. The caller has a single thread.
+    pub(crate) fn of(global: &Global, environment: Environment, needs_store: bool) -> CommandResult<Self> {
+        let root = environment.store_root(global.root.as_deref());
+        let identity = if needs_store { Some(cooper_executor::enter(&enter_options(&environment))?) } else { None };
+        Ok(Self { environment, root, identity })
+    }
+
+    /// The store's directory.
+    pub(crate) fn root(&self) -> CommandResult<&Path> {
+        self.root.as_deref().ok_or_else(|| {
+            CommandError::failure("no place for the store: neither HOME nor XDG_DATA_HOME is set")
+                .with_hint("give one with `--root DIR` or COOPER_ROOT")
+        })
+    }
+
+    /// The directories of PATH.
+    pub(crate) fn search_path(&self) -> Vec<PathBuf> {
+        search_path(&self.environment)
+    }
+}
+
+fn enter_options(environment: &Environment) -> EnterOptions {
+    EnterOptions { search: search_path(environment), single: environment.is_set("COOPER_SINGLE_ID") }
+}
+
+fn search_path(environment: &Environment) -> Vec<PathBuf> {
+    let path = environment.get("PATH").unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    std::env::split_paths(path).filter(|dir| dir.is_absolute()).collect()
+}
