@@ -163,7 +163,9 @@ fn hint_for(kind: cooper_engine::ErrorKind) -> Option<&'static str> {
     use cooper_engine::ErrorKind;
     match kind {
         ErrorKind::Host => Some("`cooper doctor` shows what this host allows"),
-        ErrorKind::Unauthorized => Some("log in with `docker login`, `podman login` or a credential helper; their files are read"),
+        ErrorKind::Unauthorized => {
+            Some("log in with `docker login`, `podman login` or a credential helper; their files are read")
+        }
         ErrorKind::Retry => Some("this may pass: try again"),
         _ => None,
     }

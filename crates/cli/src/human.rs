@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn fits_columns() {
-        for (text, width, expect) in [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("中文字", 4, "中…"), ("abc", 0, "")] {
+        for (text, width, expect) in [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("中文字", 4, "中…"), ("abc", 0, "")]
+        {
             assert_eq!(fit(text, width), expect);
         }
     }

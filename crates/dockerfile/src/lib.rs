@@ -14,8 +14,8 @@ pub mod parse;
 mod render;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
-pub use lint::lint;
 pub use evaluate::{Args, BaseKey, Bases, Evaluation, Named, Stages, evaluate};
+pub use lint::lint;
 pub use lower::{Lowered, lower};
 pub use nearest::nearest;
 pub use parse::parse;

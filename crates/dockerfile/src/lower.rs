@@ -28,7 +28,13 @@ pub struct Lowered {
 
 /// Turns evaluated stages into a graph. Cannot fail: whatever is wrong was found by [`crate::evaluate()`].
 pub fn lower(stages: &Stages, args: &Args) -> Lowered {
-    let mut graph = Graph { args, definition: Definition::default(), sources: HashMap::new(), roots: BTreeMap::new(), steps: Vec::new() };
+    let mut graph = Graph {
+        args,
+        definition: Definition::default(),
+        sources: HashMap::new(),
+        roots: BTreeMap::new(),
+        steps: Vec::new(),
+    };
     for (index, stage) in stages.stages.iter().enumerate() {
         if let Some(stage) = stage {
             graph.stage(index, stage);

@@ -9,7 +9,7 @@ use cooper_dockerfile::{
 };
 use cooper_llb::VertexId;
 use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform};
-use cooper_solver::{NodeId, Solver};
+use cooper_solver::{KeyHasher, NodeId, Solver};
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
@@ -87,8 +87,8 @@ impl Build {
             pinned: Mutex::default(),
         });
         Ok(Self {
-            engine: engine.clone(),
-            id: engine.store.new_id(),
+            engine: Engine { store: engine.store.deferred(), ..engine.clone() },
+            id: new_id(engine, &request),
             seals: Arc::new(Seals::new(engine.store.clone(), compression)),
             request: Arc::new(request),
             session,
@@ -255,12 +255,17 @@ impl Build {
 
     /// The last build of the same thing that got to its end, else the last one.
     fn before(&self, subject: &str) -> Option<Journal> {
-        let builds = self.engine.store.builds().ok()?;
-        let journals =
-            builds.iter().filter_map(|build| serde_json::from_slice::<Vec<Journal>>(&build.json).ok()).flatten();
-        let same: Vec<Journal> = journals.filter(|journal| journal.subject == subject).collect();
-        let newest = |failed: bool| same.iter().filter(|j| j.failed == failed).max_by_key(|j| j.created).cloned();
-        newest(false).or_else(|| newest(true))
+        let store = &self.engine.store;
+        let mut failed = None;
+        for build in store.builds().ok()? {
+            let Ok(json) = store.build(&build.id) else { continue };
+            let journals: Vec<Journal> = serde_json::from_slice(&json).unwrap_or_default();
+            match journals.into_iter().find(|journal| journal.subject == subject) {
+                Some(journal) if !journal.failed => return Some(journal),
+                found => failed = failed.or(found),
+            }
+        }
+        failed
     }
 
     fn warn(&self, warnings: &[Diagnostic]) {
@@ -405,4 +410,14 @@ fn failed(diagnostics: Vec<Diagnostic>) -> Error {
         format!("the Dockerfile has {count} errors")
     };
     Error { diagnostics, ..Error::new(ErrorKind::User, what) }
+}
+
+/// A name no other build has: from what is built, when, and by which process.
+fn new_id(engine: &Engine, request: &Request) -> String {
+    let mut hasher = KeyHasher::new("build");
+    let process = std::process::id();
+    let unique = engine.store.temporary().unwrap_or_default();
+    hasher.part(request.context_key.as_bytes()).part(&(engine.clock)().to_le_bytes());
+    hasher.part(&process.to_le_bytes()).part(unique.as_os_str().as_encoded_bytes());
+    hasher.key().to_string()[..12].to_owned()
 }

@@ -4,6 +4,7 @@ use cooper_store::Store;
 
 use crate::error::from_store;
 use crate::journal::{Journal, State, reasons};
+use crate::worker::read_detail;
 use crate::{Error, ErrorKind, Result};
 
 /// What a build did, step by step.
@@ -30,9 +31,10 @@ pub fn explain(store: &Store, build: Option<&str>, against: Option<&str>) -> Res
         None => all.last().cloned().ok_or_else(|| Error::new(ErrorKind::NotFound, "no build is known yet"))?,
     };
     let against = against.map(|id| find(&all, id)).transpose()?;
-    let read = |digest: &str| store.detail(digest);
+    let read = |digest: &str| read_detail(store, digest);
     let explained = now.iter().map(|journal| {
-        let earlier = || all.iter().flatten().filter(|old| is_before(old, journal));
+        let older = all.iter().take_while(|journals| journals[0].id != journal.id).flatten();
+        let earlier = || older.clone().filter(|old| old.subject == journal.subject);
         let done = earlier().filter(|old| !old.failed).next_back().cloned();
         let before = match &against {
             Some(group) => group.iter().find(|old| old.subject == journal.subject).or(group.first()).cloned(),
@@ -55,17 +57,12 @@ pub fn explain(store: &Store, build: Option<&str>, against: Option<&str>) -> Res
     Ok(explained.collect())
 }
 
-fn is_before(old: &Journal, journal: &Journal) -> bool {
-    old.subject == journal.subject && old.id != journal.id && old.created <= journal.created
-}
-
 /// All builds, oldest first; one journal a platform.
 fn journals(store: &Store) -> Result<Vec<Vec<Journal>>> {
     let builds = store.builds().map_err(|e| from_store(e, "cannot read the builds"))?;
-    let mut all: Vec<Vec<Journal>> =
-        builds.iter().filter_map(|build| serde_json::from_slice(&build.json).ok()).collect();
+    let entry = |build: &cooper_store::Build| serde_json::from_slice(&store.build(&build.id).ok()?).ok();
+    let mut all: Vec<Vec<Journal>> = builds.iter().rev().filter_map(entry).collect();
     all.retain(|journals| !journals.is_empty());
-    all.sort_by_key(|journals| journals[0].created);
     Ok(all)
 }
 

@@ -25,7 +25,7 @@ pub async fn save(engine: &Engine, image: &str, format: Format, dest: Option<&Pa
 /// Not an archive of images, or one with wrong contents: then nothing is named.
 pub async fn load(engine: &Engine, archive: &Path) -> Result<Vec<(Vec<Reference>, Descriptor)>> {
     let what = format!("cannot load `{}`", archive.display());
-    let archive = read_archive(archive, &engine.store.scratch_dir()).map_err(|e| from_oci(e, &what))?;
+    let archive = read_archive(archive, &engine.store.root().join("tmp")).map_err(|e| from_oci(e, &what))?;
     let mut loaded = Vec::new();
     for (names, descriptor) in archive.images() {
         copy(&descriptor, &archive, &engine.store, &CopyOptions::default()).await.map_err(|e| from_oci(e, &what))?;

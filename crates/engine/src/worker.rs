@@ -12,7 +12,7 @@ use cooper_llb::{
 };
 use cooper_oci::Compression;
 use cooper_solver::{Edge, Graph, Key, KeyHasher, Node, NodeId, Part, RecordId, Saved, Worker};
-use cooper_store::{LayerId, Record};
+use cooper_store::{KeyInputRow, LayerId, Record, StatCache, Store};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::copy::{content_key, content_lines};
@@ -102,7 +102,7 @@ impl BuildWorker {
             if let Some(error) = errors.first() {
                 return Err(Error::new(ErrorKind::User, format!("the ignore file of the {called} has an {error}")));
             }
-            LocalFiles::open(&root, &called, ignore, store.stat_cache(&key))
+            LocalFiles::open(&root, &called, ignore, StatCache::load(&store, key.as_bytes()))
         })
         .await
     }
@@ -110,7 +110,9 @@ impl BuildWorker {
     /// Keeps what was learned about the contexts for the next build.
     pub(crate) fn save_contexts(&self) {
         let locals = self.locals.lock().unwrap_or_else(PoisonError::into_inner);
-        locals.values().filter_map(|cell| cell.get()).for_each(|files| files.save());
+        for error in locals.values().filter_map(|cell| cell.get()).filter_map(|files| files.save().err()) {
+            self.emit(Event::Warning { message: error.to_string(), diagnostic: None });
+        }
     }
 
     /// The files of a realized input.
@@ -159,7 +161,7 @@ impl BuildWorker {
         let step = journal.steps.get_mut(index)?;
         step.state = journal::State::Ran;
         let step = step.clone();
-        let read = |digest: &str| self.engine.store.detail(digest);
+        let read = |digest: &str| read_detail(&self.engine.store, digest);
         journal::reasons(&step, &journal, self.before.as_ref(), &read).into_iter().next()
     }
 
@@ -200,7 +202,8 @@ impl BuildWorker {
 
     async fn list(&self, name: &str, paths: Paths) -> Option<String> {
         let (files, store) = (self.local(name).await.ok()?, self.engine.store.clone());
-        blocking(move || store.put_detail(content_lines(&*files, &paths).ok()?.as_bytes()).ok()).await
+        let digest = blocking(move || store.put_detail(content_lines(&*files, &paths).ok()?.as_bytes()).ok()).await?;
+        Some(digest.to_string())
     }
 
     /// Takes down what the steps that were found are made from, for the next build to compare with.
@@ -319,6 +322,11 @@ impl Drop for ThrowOnDrop {
     fn drop(&mut self) {
         self.0.throw();
     }
+}
+
+/// The text of a side file, if it is still there.
+pub(crate) fn read_detail(store: &Store, digest: &str) -> Option<String> {
+    String::from_utf8(store.detail(&digest.parse().ok()?).ok()?).ok()
 }
 
 /// The image a source names.
@@ -446,21 +454,21 @@ impl Worker for BuildWorker {
         let record = Record {
             id: cooper_store::RecordId(saved.id.0),
             layers: output.layers().to_vec(),
-            inputs: inputs.into_iter().map(|KeyInput { name, value }| (name, value)).collect(),
+            inputs: inputs.into_iter().map(|KeyInput { name, value }| KeyInputRow { name, value }).collect(),
             detail: None,
             step: vertex.meta.name.clone(),
             created: (self.engine.clock)(),
             trace: None,
         };
         let names: Vec<cooper_store::Key> = saved.names.iter().map(|key| cooper_store::Key(key.0)).collect();
-        if let Err(e) = self.engine.store.save_record(&record, &names) {
+        if let Err(e) = self.engine.store.save(&record, &names) {
             let e = from_store(e, "the step's result was not kept for the next build");
             self.emit(Event::Warning { message: e.to_string(), diagnostic: None });
         }
     }
 
     async fn alias(&self, name: &Key, record: &RecordId) {
-        let saved = self.engine.store.alias(&cooper_store::Key(name.0), &cooper_store::RecordId(record.0));
+        let saved = self.engine.store.add_keys(&cooper_store::RecordId(record.0), &[cooper_store::Key(name.0)]);
         if let Err(e) = saved {
             self.emit(Event::Warning { message: format!("a cache key was not kept: {e}"), diagnostic: None });
         }

@@ -68,6 +68,6 @@ pub use store::{OpenOptions, Ownership, Store};
 pub mod listing;
 pub mod root;
 
-pub use listing::{ContentDigest, Listing, ListingBuilder, Record, Tree};
+pub use listing::{ContentDigest, Listing, ListingBuilder};
 pub use root::{FileKind, Inode, Root, User};
 pub use tree::Failpoint;

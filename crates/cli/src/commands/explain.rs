@@ -83,12 +83,19 @@ mod tests {
         let reason = |cached, changes: &[(&str, Option<&str>, Option<&str>)], note: Option<&str>| StepReason {
             step: "RUN make".into(),
             cached,
-            changes: changes.iter().map(|(n, b, a)| ((*n).into(), b.map(str::to_owned), a.map(str::to_owned))).collect(),
+            changes: changes
+                .iter()
+                .map(|(n, b, a)| ((*n).into(), b.map(str::to_owned), a.map(str::to_owned)))
+                .collect(),
             note: note.map(str::to_owned),
         };
         let reasons = [
             reason(true, &[], None),
-            reason(false, &[("arg V", Some("1"), Some("2")), ("env A", None, Some("\x1b[2Jx")), ("f", Some("y"), None)], None),
+            reason(
+                false,
+                &[("arg V", Some("1"), Some("2")), ("env A", None, Some("\x1b[2Jx")), ("f", Some("y"), None)],
+                None,
+            ),
             reason(false, &[], Some("never run before")),
         ];
         let expect = "cached      RUN make\n\

@@ -61,7 +61,8 @@ fn request(args: &Prune, now: i64) -> CommandResult<PruneRequest> {
     }
     if let Some(text) = &args.max_used_space {
         let bytes = human::parse_size(text);
-        let bytes = bytes.ok_or_else(|| CommandError::usage(format!("`{text}` is not a size")).with_hint("such as 20GB"))?;
+        let bytes =
+            bytes.ok_or_else(|| CommandError::usage(format!("`{text}` is not a size")).with_hint("such as 20GB"))?;
         request.keep_bytes = Some(bytes);
     }
     Ok(request)
@@ -69,7 +70,8 @@ fn request(args: &Prune, now: i64) -> CommandResult<PruneRequest> {
 
 /// A duration before now, a date, or seconds since 1970.
 fn moment(text: &str, now: i64) -> CommandResult<i64> {
-    let duration = human::parse_duration(text).map(|d| now.saturating_sub(i64::try_from(d.as_secs()).unwrap_or(i64::MAX)));
+    let duration =
+        human::parse_duration(text).map(|d| now.saturating_sub(i64::try_from(d.as_secs()).unwrap_or(i64::MAX)));
     let moment = duration.or_else(|| human::parse_date(text)).or_else(|| text.parse().ok());
     moment.ok_or_else(|| {
         CommandError::usage(format!("`until={text}` is neither a duration nor a date"))
@@ -80,7 +82,9 @@ fn moment(text: &str, now: i64) -> CommandResult<i64> {
 fn confirmed(request: &PruneRequest) -> CommandResult<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(CommandError::usage("prune asks before it removes, and there is nobody to ask").with_hint("add --force"));
+        return Err(
+            CommandError::usage("prune asks before it removes, and there is nobody to ask").with_hint("add --force")
+        );
     }
     let what = if request.all { "all that no named image needs" } else { "all that nothing refers to" };
     output::note(&format!("This will remove {what}. Go on? [y/N]"));
@@ -106,15 +110,21 @@ mod tests {
             (&["until=1h"], None, PruneRequest { unused_since: Some(6400), ..PruneRequest::default() }),
             (&["until=1970-01-01T00:00:05Z"], None, PruneRequest { unused_since: Some(5), ..PruneRequest::default() }),
             (&["until=77"], None, PruneRequest { unused_since: Some(77), ..PruneRequest::default() }),
-            (&["type=record", "type=blob"], Some("2GB"), PruneRequest {
-                kinds: vec!["record".into(), "blob".into()],
-                keep_bytes: Some(2_000_000_000),
-                ..PruneRequest::default()
-            }),
+            (
+                &["type=record", "type=blob"],
+                Some("2GB"),
+                PruneRequest {
+                    kinds: vec!["record".into(), "blob".into()],
+                    keep_bytes: Some(2_000_000_000),
+                    ..PruneRequest::default()
+                },
+            ),
         ] {
             assert_eq!(request(&args(filters, space), 10_000).unwrap(), expect, "{filters:?}");
         }
-        for (filters, space) in [(&["until=soon"][..], None), (&["colour=red"], None), (&["x"], None), (&[], Some("much"))] {
+        for (filters, space) in
+            [(&["until=soon"][..], None), (&["colour=red"], None), (&["x"], None), (&[], Some("much"))]
+        {
             let error = request(&args(filters, space), 0).unwrap_err();
             assert!(!error.hints.is_empty(), "{filters:?} {space:?}");
         }

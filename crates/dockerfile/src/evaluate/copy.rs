@@ -120,7 +120,8 @@ impl Evaluator<'_> {
 
     fn excludes(&mut self, copy: &Copy) -> Option<Vec<String>> {
         let mut excludes = Vec::new();
-        let values = copy.flags.iter().filter(|flag| flag.name.text == "exclude").filter_map(|flag| flag.value.as_ref());
+        let values =
+            copy.flags.iter().filter(|flag| flag.name.text == "exclude").filter_map(|flag| flag.value.as_ref());
         for value in values {
             let text = self.word(value)?;
             if let Err(error) = Ignore::new(std::slice::from_ref(&text)) {
@@ -174,7 +175,11 @@ impl Evaluator<'_> {
             let hint = "fetch it in a RUN, or add it to the context";
             self.error_hint(span, format!("ADD of {kind} is not supported yet: {source}"), hint);
         } else {
-            self.error_hint(span, format!("the source of COPY cannot be an address: {source}"), "COPY reads files only");
+            self.error_hint(
+                span,
+                format!("the source of COPY cannot be an address: {source}"),
+                "COPY reads files only",
+            );
         }
     }
 

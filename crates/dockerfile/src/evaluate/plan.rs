@@ -4,10 +4,10 @@
 
 use cooper_oci::{Platform, Reference};
 
+use super::Args;
 use super::origin::{Origin, named_context};
 use super::report::Report;
 use super::scope::Scope;
-use super::Args;
 use crate::ast::{Dockerfile, From, Instruction, InstructionKind, Word};
 use crate::expand::{Expanded, Mode, expand};
 use crate::{Diagnostic, Span, nearest};
@@ -79,10 +79,15 @@ impl<'a> Planner<'a> {
 
     fn before_first_from(&mut self, instruction: &Instruction) {
         match &instruction.kind {
-            InstructionKind::Arg(pairs) => pairs.iter().for_each(|(name, default)| self.global_arg(name, default.as_ref())),
+            InstructionKind::Arg(pairs) => {
+                pairs.iter().for_each(|(name, default)| self.global_arg(name, default.as_ref()))
+            }
             _ => self.report.error_hint(
                 instruction.span,
-                format!("no build stage in current context: `{}` stands before the first FROM", instruction.keyword.text),
+                format!(
+                    "no build stage in current context: `{}` stands before the first FROM",
+                    instruction.keyword.text
+                ),
                 "only ARG may stand before the first FROM",
             ),
         }
@@ -239,7 +244,9 @@ impl<'a> Planner<'a> {
 
 fn last_name(file: &Dockerfile) -> Option<String> {
     file.instructions.iter().rev().find_map(|instruction| match &instruction.kind {
-        InstructionKind::From(from) => Some(from.name.as_ref().map(|name| name.text.to_lowercase()).unwrap_or_default()),
+        InstructionKind::From(from) => {
+            Some(from.name.as_ref().map(|name| name.text.to_lowercase()).unwrap_or_default())
+        }
         _ => None,
     })
 }

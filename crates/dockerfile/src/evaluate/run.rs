@@ -95,9 +95,9 @@ impl Evaluator<'_> {
             text.push_str(&format!(" ({first}{more})"));
         }
         let masked = |name: &str| {
-            exec.mounts.iter().any(|mount| {
-                matches!(&mount.kind, cooper_llb::MountKind::Secret { env: Some(env), .. } if env == name)
-            })
+            exec.mounts
+                .iter()
+                .any(|mount| matches!(&mount.kind, cooper_llb::MountKind::Secret { env: Some(env), .. } if env == name))
         };
         let value = |name: &str| {
             if masked(name) { Some("****".to_owned()) } else { self.scope.get(name).map(str::to_owned) }

@@ -168,7 +168,8 @@ impl Evaluator<'_> {
         let span = words.first().map_or(Span::default(), |word| word.span);
         let scope = &self.scope;
         let value = |name: &str| scope.get(name).map(str::to_owned);
-        let split = words.iter().map(|word| expand_words(&word.text, self.file.escape, &value).map(|found| found.words));
+        let split =
+            words.iter().map(|word| expand_words(&word.text, self.file.escape, &value).map(|found| found.words));
         let words: Result<Vec<Vec<String>>, String> = split.map(|words| words.map_err(|error| error.message)).collect();
         match words.and_then(|words| parse_ports(&words.concat())) {
             Ok(ports) => {

@@ -171,7 +171,8 @@ impl<'a> Evaluator<'a> {
         let span = self.plan.from.span;
         let (wanted, actual) = (&self.plan.platform, base.platform());
         if wanted.os != actual.os || wanted.architecture != actual.architecture {
-            let name = self.plan.from.original.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
+            let name =
+                self.plan.from.original.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
             let message = format!(
                 "base image {name} was pulled with platform \"{actual}\", expected \"{wanted}\" for current build"
             );
@@ -377,7 +378,8 @@ impl<'a> Evaluator<'a> {
             return None;
         }
         if index > self.index {
-            let message = format!("cannot read from stage `{name}`: it needs to be defined before current stage `{stage}`");
+            let message =
+                format!("cannot read from stage `{name}`: it needs to be defined before current stage `{stage}`");
             self.error_hint(span, message, format!("move the stage `{name}` above this one"));
             return None;
         }

@@ -135,7 +135,11 @@ impl Exporter<'_> {
         for built in self.built {
             self.remotes.fetch(built.filesystem.layers()).await?;
         }
-        let dir = self.engine.store.scratch_path();
+        let dir = self
+            .engine
+            .store
+            .temporary()
+            .map_err(|e| from_store(e, "cannot write the archive for the docker engine"))?;
         let names = self.request.tags.clone();
         write_archive(&self.engine.store, image, &names, Format::Docker, true, Some(&dir)).await?;
         let output = tokio::process::Command::new("docker").arg("load").arg("-i").arg(&dir).output().await;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use cooper_oci::{Entry, EntryKind};
-use cooper_store::{LayerId, Mount, Store, Tree};
+use cooper_store::listing::Tree;
+use cooper_store::{LayerId, Mount, Store};
 
 use super::{Files, resolve};
 use crate::error::from_store;

@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cooper_dockerfile::nearest;
 use cooper_llb::{Ignore, MatchState};
 use cooper_oci::{Entry, EntryKind, Mtime};
-use cooper_store::{FileStat, StatCache};
+use cooper_store::{Stat as FileStat, StatCache};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 
 use super::Files;
+use crate::error::from_store;
 use crate::{Error, ErrorKind, Result};
 
 /// Directories may nest this deep; the kernel's own limit on paths is near.
@@ -34,7 +35,7 @@ pub(crate) struct LocalFiles {
     name: String,
     tree: Node,
     ignore: Ignore,
-    stats: Mutex<StatCache>,
+    stats: StatCache,
     fresh: Mutex<HashMap<PathBuf, [u8; 32]>>,
 }
 
@@ -64,13 +65,13 @@ impl LocalFiles {
         let walk = Walk { name, ignore: &ignore };
         let children = walk.dir(&root, Path::new(""), &MatchState::default(), 0)?;
         let tree = Node::new(OsString::new(), Kind::Dir(children), &stat);
-        let (stats, fresh) = (Mutex::new(stats), Mutex::default());
+        let fresh = Mutex::default();
         Ok(Arc::new(Self { root, name: name.to_owned(), tree, ignore, stats, fresh }))
     }
 
     /// Keeps the digests for the next build.
-    pub(crate) fn save(&self) {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).save();
+    pub(crate) fn save(&self) -> Result<()> {
+        self.stats.save().map_err(|e| from_store(e, "cannot keep the digests of the context"))
     }
 
     fn node(&self, path: &Path) -> Option<&Node> {
@@ -100,11 +101,11 @@ impl LocalFiles {
 
     fn known(&self, path: &Path, stat: &FileStat) -> Option<[u8; 32]> {
         let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied();
-        fresh.or_else(|| self.stats.lock().unwrap_or_else(PoisonError::into_inner).get(path, stat))
+        fresh.or_else(|| self.stats.get(path, stat))
     }
 
     fn learn(&self, path: &Path, stat: &FileStat, digest: [u8; 32]) {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).put(path, stat, digest);
+        self.stats.put(path, stat, digest);
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), digest);
     }
 }
@@ -112,7 +113,16 @@ impl LocalFiles {
 impl Node {
     fn new(name: OsString, kind: Kind, stat: &Stat) -> Self {
         let mtime = Mtime { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
-        Self { name, kind, stat: FileStat::from(stat), mtime }
+        let ns = |secs: i64, nanos: u64| secs.saturating_mul(1_000_000_000).saturating_add(nanos as i64);
+        let stat = FileStat {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            mtime_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
+            ctime_ns: ns(stat.st_ctime, stat.st_ctime_nsec),
+            mode: stat.st_mode,
+        };
+        Self { name, kind, stat, mtime }
     }
 
     fn child(&self, name: &OsStr) -> Option<&Node> {

@@ -45,7 +45,7 @@ fn act(action: &FileAction, work: &FileWork<'_>, draft: &mut Draft) -> Result<()
             let excludes = ignore(excludes)?;
             let (chmod, unpack, parents) = (chmod.as_ref(), *unpack, *parents);
             let spec = CopySpec { files, sources, dest, owner, chmod, excludes, unpack, parents };
-            let spool = || work.store.scratch_file();
+            let spool = || scratch_file(work.store);
             Placer { draft, spool: &spool }.copy(&spec)
         }
         FileAction::MakeFile { path, data, mode, chown } => {
@@ -102,4 +102,12 @@ pub(crate) fn layer_of(store: &Store, files: &Arc<dyn Files>, paths: &Paths) -> 
         }
     }
     write(draft, store, Compression::None)
+}
+
+/// An unnamed file in the store's directory.
+fn scratch_file(store: &Store) -> std::io::Result<std::fs::File> {
+    let path = store.temporary().map_err(std::io::Error::other)?;
+    let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }

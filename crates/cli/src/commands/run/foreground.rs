@@ -38,8 +38,7 @@ fn forward_signals(running: &dyn Running, pty: Option<&OwnedFd>) -> CommandResul
     let failed = |error: io::Error| crate::error::CommandError::failure("cannot listen to signals").with_source(error);
     let kill = running.killer()?;
     let pty = pty.map(OwnedFd::try_clone).transpose().map_err(failed)?;
-    let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH]).map_err(failed)?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH]).map_err(failed)?;
     let handle = signals.handle();
     std::thread::spawn(move || {
         for signal in signals.forever() {

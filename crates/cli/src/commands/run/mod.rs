@@ -151,7 +151,11 @@ fn request(args: &Run, environment: &Environment) -> CommandResult<RunRequest> {
         pull: pull(args.pull.as_deref())?,
         entrypoint: args.entrypoint.as_ref().map(|text| if text.is_empty() { Vec::new() } else { vec![text.clone()] }),
         command: args.command.clone(),
-        env: args.env.iter().filter_map(|text| variable(text, environment).transpose()).collect::<CommandResult<_>>()?,
+        env: args
+            .env
+            .iter()
+            .filter_map(|text| variable(text, environment).transpose())
+            .collect::<CommandResult<_>>()?,
         user: args.user.clone(),
         workdir: args.workdir.as_deref().map(workdir).transpose()?,
         hostname: args.hostname.clone(),
@@ -179,7 +183,9 @@ fn pull(text: Option<&str>) -> CommandResult<bool> {
     match text {
         None | Some("missing") => Ok(false),
         Some("always") => Ok(true),
-        Some(other) => Err(CommandError::usage(format!("--pull `{other}` is not supported")).with_hint("always or missing")),
+        Some(other) => {
+            Err(CommandError::usage(format!("--pull `{other}` is not supported")).with_hint("always or missing"))
+        }
     }
 }
 
@@ -203,7 +209,9 @@ fn no_network(text: Option<&str>) -> CommandResult<bool> {
     match text {
         None | Some("host" | "default") => Ok(false),
         Some("none") => Ok(true),
-        Some(other) => Err(CommandError::usage(format!("--network `{other}` is not supported")).with_hint("host or none")),
+        Some(other) => {
+            Err(CommandError::usage(format!("--network `{other}` is not supported")).with_hint("host or none"))
+        }
     }
 }
 
@@ -254,7 +262,9 @@ mod tests {
 
     #[test]
     fn flags_end_at_the_image() {
-        let request = parse(&["--rm", "-e", "A", "-e", "B=x", "-e", "C", "-w", "/w", "-u", "1:2", "img", "ls", "-l", "--rm"]).unwrap();
+        let request =
+            parse(&["--rm", "-e", "A", "-e", "B=x", "-e", "C", "-w", "/w", "-u", "1:2", "img", "ls", "-l", "--rm"])
+                .unwrap();
         assert_eq!(request.image, "img");
         assert_eq!(request.command, ["ls", "-l", "--rm"]);
         assert_eq!(request.env, ["A=env", "B=x"]);
@@ -299,7 +309,9 @@ mod tests {
 
     #[test]
     fn exit_codes_are_dockers() {
-        for (exit, expect) in [(Exit::Code(0), 0), (Exit::Code(3), 3), (Exit::Signal(15), 143), (Exit::OutOfMemory, 137)] {
+        for (exit, expect) in
+            [(Exit::Code(0), 0), (Exit::Code(3), 3), (Exit::Signal(15), 143), (Exit::OutOfMemory, 137)]
+        {
             assert_eq!(exit_code(exit), expect);
         }
         assert_eq!(engine_failed(CommandError::failure("x")).exit_code(), 125);
