@@ -35,10 +35,10 @@ pub fn explain(store: &Store, build: Option<&str>, against: Option<&str>) -> Res
     let explained = now.iter().map(|journal| {
         let older = all.iter().take_while(|journals| journals[0].id != journal.id).flatten();
         let earlier = || older.clone().filter(|old| old.subject == journal.subject);
-        let done = earlier().filter(|old| !old.failed).next_back().cloned();
+        let done = earlier().filter(|old| !old.failed).last().cloned();
         let before = match &against {
             Some(group) => group.iter().find(|old| old.subject == journal.subject).or(group.first()).cloned(),
-            None => done.or_else(|| earlier().next_back().cloned()),
+            None => done.or_else(|| earlier().last().cloned()),
         };
         let steps = journal.steps.iter().map(|step| {
             let why = match step.state {

@@ -30,16 +30,15 @@ pub(crate) struct CopySpec<'a> {
 }
 
 /// Places copies into a draft.
-#[derive(Debug)]
 pub(crate) struct Placer<'a> {
     pub(crate) draft: &'a mut Draft,
     /// An empty unnamed file, made when an archive is unpacked.
     pub(crate) spool: &'a dyn Fn() -> std::io::Result<File>,
 }
 
-impl std::fmt::Debug for dyn Fn() -> std::io::Result<File> + '_ {
+impl std::fmt::Debug for Placer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("spool")
+        f.debug_struct("Placer").field("draft", self.draft).finish_non_exhaustive()
     }
 }
 

@@ -189,5 +189,6 @@ pub(crate) async fn push_image(
     let repository = engine.client.repository(name);
     copy(image, from, &repository, &CopyOptions::default()).await.map_err(|e| from_oci(e, &what))?;
     let bytes = cooper_oci::read_all(from, image, image.size).await.map_err(|e| from_oci(e, &what))?;
-    repository.put_manifest(&name.target(), &image.media_type, &bytes).await.map_err(|e| from_oci(e.into(), &what))
+    let put = repository.put_manifest(name.target(), image.media_type.clone(), bytes).await;
+    put.map(drop).map_err(|e| from_oci(e.into(), &what))
 }

@@ -1,11 +1,12 @@
 //! The filesystem itself, without image around it: a tar or a directory.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use cooper_oci::{Entry, EntryKind, TarWriter};
-use cooper_store::Root;
+use cooper_store::root::{FileKind, Root, attributes};
 
 use crate::error::{from_oci, from_store};
 use crate::files::Files;
@@ -36,8 +37,9 @@ pub(crate) fn write_directory(files: &dyn Files, dest: &Path) -> Result<()> {
     let root = Root::open(dest).map_err(|e| from_store(e, &what))?;
     let mut dirs = Vec::new();
     walk(files, Path::new(""), &mut |entry| {
-        let mut data = open(files, entry)?;
-        root.place(entry, &mut data).map_err(|e| from_store(e, &format!("{what}: `{}`", entry.path.display())))?;
+        place(&root, entry, &mut *open(files, entry)?).map_err(|e| {
+            Error { what: format!("{what}: `{}`: {}", entry.path.display(), e.what), ..e }
+        })?;
         if entry.kind == EntryKind::Dir {
             dirs.push(entry.clone());
         }
@@ -45,7 +47,7 @@ pub(crate) fn write_directory(files: &dyn Files, dest: &Path) -> Result<()> {
     })?;
     // Times of directories last: every file made in one changes it.
     for dir in dirs.iter().rev() {
-        root.set_times(&dir.path, dir.mtime).map_err(|e| from_store(e, &what))?;
+        set_times(&root, dir)?;
     }
     Ok(())
 }
@@ -70,4 +72,37 @@ fn walk(files: &dyn Files, dir: &Path, take: &mut dyn FnMut(&Entry) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Makes one entry below `root`, replacing a file of that name.
+fn place(root: &Root, entry: &Entry, data: &mut dyn Read) -> Result<()> {
+    let told = |e| from_store(e, "cannot make it");
+    let path = &entry.path;
+    if !matches!(entry.kind, EntryKind::Dir) && root.lstat(path).is_ok() {
+        root.remove_all(path).map_err(told)?;
+    }
+    match &entry.kind {
+        EntryKind::Dir => root.mkdir_all(path, 0o755, None).map(drop).map_err(told)?,
+        EntryKind::Symlink { target } => root.symlink(target, path).map_err(told)?,
+        EntryKind::Hardlink { target } => root.hardlink(target, path).map_err(told)?,
+        EntryKind::File { .. } => {
+            let mut file = root.create_file(path, 0o600).map_err(told)?;
+            std::io::copy(data, &mut file).map_err(|e| Error::new(ErrorKind::Io, "cannot write it").with_source(e))?;
+        }
+        EntryKind::Fifo => root.mknod(path, FileKind::Fifo, 0o600, (0, 0)).map_err(told)?,
+        // Devices need rights that the directory of a user should not depend on; BuildKit leaves them out too.
+        EntryKind::Char { .. } | EntryKind::Block { .. } => return Ok(()),
+    }
+    if !matches!(entry.kind, EntryKind::Symlink { .. } | EntryKind::Hardlink { .. }) {
+        let fd = root.open_path(path).map_err(told)?;
+        let io = |e: rustix::io::Errno| Error::new(ErrorKind::Io, "cannot set its mode").with_source(std::io::Error::from(e));
+        attributes::set_mode(fd.as_fd(), entry.mode).map_err(io)?;
+    }
+    set_times(root, entry)
+}
+
+fn set_times(root: &Root, entry: &Entry) -> Result<()> {
+    let fd = root.open_link(&entry.path).map_err(|e| from_store(e, "cannot open it"))?;
+    let io = |e: rustix::io::Errno| Error::new(ErrorKind::Io, "cannot set its time").with_source(std::io::Error::from(e));
+    attributes::set_mtime(fd.as_fd(), entry.mtime).map_err(io)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use cooper_oci::{Entry, EntryKind};
-use cooper_store::listing::Tree;
-use cooper_store::{LayerId, Mount, Store};
+use cooper_store::listing::{Record, Tree};
+use cooper_store::{LayerId, Mount, Root, Store};
 
 use super::{Files, resolve};
 use crate::error::from_store;
@@ -34,34 +34,36 @@ impl LayerFiles {
     }
 
     /// Another name of a file is that file.
-    fn through_hardlink(&self, entry: Entry) -> Result<Entry> {
-        let EntryKind::Hardlink { target } = &entry.kind else { return Ok(entry) };
-        let found = self.tree.entry(target).map_err(|e| from_store(e, "cannot list the files of a stage"))?;
-        Ok(found.map_or(entry.clone(), |found| Entry { path: entry.path, ..found }))
+    fn entry(&self, record: &Record) -> Entry {
+        let mut entry = record.entry.clone();
+        if matches!(entry.kind, EntryKind::Hardlink { .. })
+            && let Some((_, inode)) = self.tree.inode(&entry.path)
+        {
+            entry = Entry { path: entry.path, ..inode.entry.clone() };
+        }
+        entry
     }
 }
 
 impl Files for LayerFiles {
     fn lookup(&self, path: &Path) -> Result<Option<Entry>> {
-        let found = self.tree.entry(path).map_err(|e| from_store(e, "cannot list the files of a stage"))?;
-        found.map(|entry| self.through_hardlink(entry)).transpose()
+        Ok(self.tree.lookup(path).map(|record| self.entry(record)))
     }
 
     fn children(&self, dir: &Path) -> Result<Vec<Entry>> {
-        let found = self.tree.children(dir).map_err(|e| from_store(e, "cannot list the files of a stage"))?;
-        found.into_iter().map(|entry| self.through_hardlink(entry)).collect()
+        Ok(self.tree.children(dir).into_iter().map(|record| self.entry(record)).collect())
     }
 
     fn digest(&self, entry: &Entry) -> Result<[u8; 32]> {
-        let found = self.tree.digest(&entry.path).map_err(|e| from_store(e, "cannot list the files of a stage"))?;
-        found.ok_or_else(|| {
-            Error::new(ErrorKind::Io, format!("the listing has no digest of `/{}`", entry.path.display()))
-        })
+        let digest = self.tree.inode(&entry.path).and_then(|(_, record)| record.digest);
+        let missing = || Error::new(ErrorKind::Io, format!("the listing has no digest of `/{}`", entry.path.display()));
+        digest.ok_or_else(missing)
     }
 
     fn open(&self, entry: &Entry) -> Result<Box<dyn Read + Send>> {
         let what = "cannot read a file of a stage";
-        let file = self.mount()?.files().open_file(&entry.path).map_err(|e| from_store(e, what))?;
+        let root = Root::open(self.mount()?.root()).map_err(|e| from_store(e, what))?;
+        let file = root.open_file(&entry.path).map_err(|e| from_store(e, what))?;
         Ok(Box::new(file))
     }
 

@@ -48,9 +48,13 @@ fn act(action: &FileAction, work: &FileWork<'_>, draft: &mut Draft) -> Result<()
             let spool = || scratch_file(work.store);
             Placer { draft, spool: &spool }.copy(&spec)
         }
-        FileAction::MakeFile { path, data, mode, chown } => {
+        FileAction::MakeFile { path, name, data, mode, chown } => {
             let owner = chown.as_ref().map(|chown| owner(draft, chown)).transpose()?.unwrap_or_default();
-            let path = resolve(draft, &clean(path))?;
+            let mut path = resolve(draft, &clean(path))?;
+            let into_dir = path.as_os_str().is_empty() || draft.lookup(&path)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
+            if let Some(name) = name.as_ref().filter(|_| into_dir) {
+                path = path.join(name);
+            }
             let kind = EntryKind::File { size: data.len() as u64 };
             let mtime = draft.time(Mtime { secs: work.now, nanos: 0 });
             let entry = Entry { path, kind, mode: *mode, uid: owner.0, gid: owner.1, mtime, xattrs: BTreeMap::new() };
