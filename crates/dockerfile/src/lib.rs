@@ -11,7 +11,7 @@ pub mod parse;
 mod render;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
-pub use lint::lint;
+pub use lint::{lint, lint_with};
 pub use nearest::nearest;
 pub use parse::parse;
 pub use render::{excerpt, line_column, render};

@@ -53,14 +53,9 @@ fn list(rules: &str) -> impl Iterator<Item = String> {
     rules.split(',').map(|rule| rule.trim().to_owned())
 }
 
-/// Drops warnings of rules that the file switches off and makes the others errors if it asks for that. Errors stay.
-pub(crate) fn apply_options(file: &Dockerfile, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let options = Options::of_file(file);
-    let wanted = |found: &Diagnostic| found.severity == Severity::Error || !options.skips(found.rule);
-    let severity = |found: Diagnostic| match found.rule {
-        "syntax" => found,
-        _ if options.error => Diagnostic { severity: Severity::Error, ..found },
-        _ => found,
-    };
-    diagnostics.into_iter().filter(wanted).map(severity).collect()
+/// Drops warnings of rules that are switched off and makes the others errors if asked for.
+pub(super) fn apply(options: &Options, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let severity = if options.error { Severity::Error } else { Severity::Warning };
+    let wanted = diagnostics.into_iter().filter(|found| !options.skips(found.rule));
+    wanted.map(|found| Diagnostic { severity, ..found }).collect()
 }
