@@ -11,6 +11,7 @@ mod values;
 use crate::Diagnostic;
 use crate::ast::{Dockerfile, Instruction, InstructionKind};
 use options::Options;
+pub(crate) use options::check_directive;
 
 /// Rules that run only if `# check=experimental=..` names them.
 const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];

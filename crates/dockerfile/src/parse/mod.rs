@@ -13,7 +13,7 @@ mod mount;
 mod words;
 
 use crate::ast::{Dockerfile, Heredoc, Instruction, InstructionKind, Word};
-use crate::{Diagnostic, Span};
+use crate::{Diagnostic, Span, lint};
 pub use directives::detect_syntax;
 pub use flags::is_true;
 pub use heredoc::is_heredoc_marker;
@@ -201,6 +201,9 @@ impl<'a> Reader<'a> {
             self.diagnostics.push(missing.with_hint("a Dockerfile begins with FROM"));
         }
         self.file.directives = self.directives.found;
+        let check = self.file.directives.iter().find(|directive| directive.key == "check");
+        self.diagnostics.extend(check.and_then(|directive| lint::check_directive(&directive.value)));
+        self.diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
         (self.file, self.diagnostics)
     }
 }
