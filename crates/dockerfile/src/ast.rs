@@ -22,6 +22,8 @@ pub struct Dockerfile {
     pub instructions: Vec<Instruction>,
     /// Comments that are not directives, in order.
     pub comments: Vec<Word>,
+    /// Lines without text inside continuations, in order: accepted, but warned about.
+    pub empty_continuations: Vec<Span>,
 }
 
 impl Dockerfile {

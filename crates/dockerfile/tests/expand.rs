@@ -1,6 +1,8 @@
 //! Expansion as tables: a word, what it becomes.
 
+use cooper_dockerfile::ast::InstructionKind;
 use cooper_dockerfile::expand::{EXPANSION_BYTES_MAX, Mode, NESTING_MAX, expand, expand_words};
+use cooper_dockerfile::parse;
 
 fn lookup(name: &str) -> Option<String> {
     let value = match name {
@@ -204,4 +206,18 @@ fn nesting_is_bounded() {
     check(&nested(NESTING_MAX), "x");
     check(&nested(NESTING_MAX + 1), "!nested");
     check(&nested(100_000), "!nested");
+}
+
+#[test]
+fn errors_are_drawn_in_the_file() {
+    let check = |text: &str, expect: &str| {
+        let (file, _) = parse(text);
+        let Some(InstructionKind::Workdir(path)) = file.instructions.get(1).map(|instruction| &instruction.kind) else {
+            panic!("{text}")
+        };
+        let error = expand(&path.text, '\\', &lookup, Mode::Word).expect_err("fails").at(path);
+        assert_eq!(text.get(error.span.start as usize..error.span.end as usize), Some(expect));
+    };
+    check("FROM a\nWORKDIR /a/${none?}/b\n", "${none?}/b");
+    check("FROM a\nWORKDIR /a\\\n/${none?}\n", "/a\\\n/${none?}");
 }

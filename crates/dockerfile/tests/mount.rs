@@ -1,6 +1,6 @@
 //! `RUN --mount` values as a table.
 
-use cooper_dockerfile::parse::{MountKind, MountSpec, Sharing, parse_mount};
+use cooper_dockerfile::parse::{MountError, MountKind, MountSpec, Sharing, parse_mount, parse_mount_with};
 
 fn check(value: &str, expect: MountSpec) {
     assert_eq!(parse_mount(value).as_ref(), Ok(&expect), "{value}");
@@ -105,4 +105,17 @@ fn errors_name_the_option() {
         assert_eq!(error.message, message, "{value}");
         assert!(error.hint.unwrap_or_default().starts_with(hint), "{value}");
     }
+}
+
+#[test]
+fn values_are_expanded_after_splitting() {
+    let mut expand = |key: &str, value: &str| match (key, value) {
+        ("from", _) => Err(MountError::from("no variables in `from`".to_owned())),
+        (_, "$x") => Ok("a,b".to_owned()),
+        _ => Ok(value.to_owned()),
+    };
+    let spec = parse_mount_with("TARGET=$x,ro", &mut expand);
+    assert_eq!(spec, Ok(MountSpec { target: some("a,b"), ..bind() }));
+    let error = parse_mount_with("from=$x", &mut expand).expect_err("fails");
+    assert_eq!(error.message, "no variables in `from`");
 }

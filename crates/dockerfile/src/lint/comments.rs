@@ -1,12 +1,24 @@
-//! Rules about comments that document a stage or an argument.
+//! Rules about lines that are not instructions: comments that document a stage or an argument, and empty continuations.
 //!
 //! Does not know what the documentation is used for.
 
 use crate::Diagnostic;
 use crate::ast::{Dockerfile, InstructionKind};
 
-/// The comment right above a named FROM or an ARG begins with a name that it defines.
 pub(super) fn check(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
+    empty_continuations(file, found);
+    descriptions(file, found);
+}
+
+fn empty_continuations(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
+    found.extend(file.empty_continuations.iter().map(|span| {
+        Diagnostic::warning("NoEmptyContinuation", *span, "this continuation line is empty")
+            .with_hint("remove the line; it will become an error in a later Dockerfile syntax")
+    }));
+}
+
+/// The comment right above a named FROM or an ARG begins with a name that it defines.
+fn descriptions(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
     for (instruction, comments) in file.instructions.iter().zip(file.comments_above()) {
         let names: Vec<String> = match &instruction.kind {
             InstructionKind::From(from) => from.name.iter().map(|name| name.text.to_lowercase()).collect(),

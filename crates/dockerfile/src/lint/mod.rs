@@ -11,7 +11,7 @@ mod values;
 use crate::Diagnostic;
 use crate::ast::{Dockerfile, Instruction, InstructionKind};
 use options::Options;
-pub(crate) use options::apply_options;
+pub(crate) use options::check_directive;
 
 /// Rules that run only if `# check=experimental=..` names them.
 const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
@@ -19,13 +19,18 @@ const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
 /// All rules, in the order of the file. `# check=skip=..` and `experimental=..` are honoured at the top of the file and above an
 /// instruction, `error=true` at the top.
 pub fn lint(file: &Dockerfile) -> Vec<Diagnostic> {
+    lint_with(file, None)
+}
+
+/// The same with options that replace those at the top of the file: the build argument `BUILDKIT_DOCKERFILE_CHECK`.
+pub fn lint_with(file: &Dockerfile, check: Option<&str>) -> Vec<Diagnostic> {
+    let global = check.map_or_else(|| Options::of_file(file), Options::parse);
     let mut found = Vec::new();
     casing::check(file, &mut found);
     stages::check(file, &mut found);
     values::check(file, &mut found);
     comments::check(file, &mut found);
     found.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.rule));
-    let global = Options::of_file(file);
     let local = local_options(file);
     found.retain(|diagnostic| {
         let at = local.partition_point(|(instruction, _)| instruction.span.start <= diagnostic.span.start);
@@ -38,7 +43,7 @@ pub fn lint(file: &Dockerfile) -> Vec<Diagnostic> {
         }
         local.is_none_or(|options| !options.skips(diagnostic.rule))
     });
-    apply_options(file, found)
+    options::apply(&global, found)
 }
 
 /// Instructions that have a comment `# check=..` right above, in order.
@@ -98,9 +103,23 @@ mod tests {
         let (file, _) = parse("# check=error=true\nFROM a\nMAINTAINER x\n");
         let severities: Vec<_> = lint(&file).iter().map(|found| found.severity).collect();
         assert_eq!(severities, [crate::Severity::Error]);
-        let (_, found) = parse("# check=error=true\nFROM a\nRUN b \\\n\n c\n");
+    }
+
+    #[test]
+    fn options_from_outside_replace_those_of_the_file() {
+        let (file, _) = parse("# check=skip=all\nFROM a\nMAINTAINER x\n");
+        let found = crate::lint::lint_with(&file, Some("skip=Other;error=true"));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].severity, crate::Severity::Error);
+        let (file, _) = parse("# check=error=true\nFROM a\nMAINTAINER x\n");
+        assert_eq!(crate::lint::lint_with(&file, Some("skip=all")), []);
+    }
+
+    #[test]
+    fn continuation_rules() {
+        check("FROM a\nRUN b \\\n\n c\n", &["3 NoEmptyContinuation"]);
+        check("FROM a\nRUN b \\\n#\n c\n", &[]);
+        check("# check=skip=NoEmptyContinuation\nFROM a\nRUN b \\\n\n c\n", &[]);
     }
 
     #[test]

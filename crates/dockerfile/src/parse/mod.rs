@@ -19,7 +19,7 @@ pub use flags::is_true;
 pub use heredoc::is_heredoc_marker;
 use instruction::Keyword;
 use lines::{Line, Lines, Logical, Text};
-pub use mount::{MountError, MountKind, MountSpec, Sharing, parse_mount};
+pub use mount::{MountError, MountKind, MountSpec, Sharing, parse_mount, parse_mount_with};
 
 /// The longest file that is read: no real Dockerfile comes near, and every later step may be linear in it.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -28,8 +28,8 @@ pub const INSTRUCTIONS_MAX: usize = 10_000;
 /// The longest line without its line end; BuildKit's reader stops at longer ones.
 pub const LINE_BYTES_MAX: usize = 65_535;
 
-/// Reads a Dockerfile. Instructions that could not be understood are absent and have a diagnostic of severity error;
-/// warnings are those that need the text itself, the others come from [`lint`](crate::lint::lint).
+/// Reads a Dockerfile. Instructions that could not be understood are absent and have a diagnostic of severity error; the only warning
+/// from here is `IgnoredFlag`, all others come from [`lint`](crate::lint::lint).
 pub fn parse(text: &str) -> (Dockerfile, Vec<Diagnostic>) {
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the file is {} bytes long, more than {TEXT_BYTES_MAX}", text.len());
@@ -122,19 +122,13 @@ impl<'a> Reader<'a> {
             if let Some(comment) = line.comment() {
                 self.file.comments.push(comment);
             } else if line.text().trim_start().is_empty() {
-                self.warn_empty_continuation(line);
+                self.file.empty_continuations.push(line.span());
             } else {
                 more = push_line(&mut logical, line.text(), line.start, self.file.escape);
             }
         }
         let span = lines::span(start, last.start + last.text().len());
         Statement { logical, first_line: line.number, last_line: last.number, span }
-    }
-
-    fn warn_empty_continuation(&mut self, line: Line<'_>) {
-        let warning = Diagnostic::warning("NoEmptyContinuation", line.span(), "this continuation line is empty");
-        self.diagnostics
-            .push(warning.with_hint("remove the line; it will become an error in a later Dockerfile syntax"));
     }
 
     fn instruction(&mut self, statement: Statement) {
@@ -207,8 +201,10 @@ impl<'a> Reader<'a> {
             self.diagnostics.push(missing.with_hint("a Dockerfile begins with FROM"));
         }
         self.file.directives = self.directives.found;
-        let diagnostics = lint::apply_options(&self.file, self.diagnostics);
-        (self.file, diagnostics)
+        let check = self.file.directives.iter().find(|directive| directive.key == "check");
+        self.diagnostics.extend(check.and_then(|directive| lint::check_directive(&directive.value)));
+        self.diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+        (self.file, self.diagnostics)
     }
 }
 
