@@ -4,8 +4,8 @@ mod basics;
 mod crash;
 mod full_disk;
 mod heal;
-mod prune;
 mod processes;
+mod prune;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
