@@ -32,7 +32,7 @@ fn enter_and_run(single: bool, root: &str, script: &str) {
 }
 
 fn run(root: &str, script: &str) {
-    let open = |write| std::fs::OpenOptions::new().read(!write).write(write).open("/dev/null");
+    let open = |write: bool| std::fs::OpenOptions::new().read(!write).write(write).open("/dev/null");
     let (Ok(input), Ok(errors)) = (open(false), open(true)) else { std::process::exit(4) };
     let Ok(output) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3) else { std::process::exit(4) };
     let process = Process {
