@@ -355,3 +355,16 @@ async fn an_upload_that_is_never_answered_does_not_hang() {
     let error = within(from(&liar).put(&layer(&bytes), body_in_pieces(&bytes, 100_000))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
 }
+
+#[tokio::test]
+async fn a_stream_of_wrong_bytes_ends_in_an_error_even_if_nobody_checks() {
+    use cooper_oci::Blobs;
+    use futures::StreamExt;
+    let bytes = noise(1000, 17);
+    let mut wrong = bytes.clone();
+    wrong[0] ^= 1;
+    let liar = Liar::start(move |_, _| answer(200, &[], &wrong)).await;
+    let body = within(from(&liar).open(&layer(&bytes))).await.unwrap();
+    let pieces: Vec<_> = within(body.collect()).await;
+    assert_eq!(pieces.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::Corrupt);
+}

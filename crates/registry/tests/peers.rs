@@ -149,7 +149,8 @@ async fn loopback_that_speaks_tls_is_found_and_its_certificate_checked() {
         push_image(&repository(&trusting, addr, "a:1"), &layers).await;
         assert_eq!(pull_image(&repository(&trusting, addr, "a:1")).await.1, layers);
         let error = repository(&anonymous(), addr, "a:1").resolve().await.unwrap_err();
-        assert_ne!(error.kind(), cooper_registry::ErrorKind::NotFound, "{error}");
+        assert_eq!(error.kind(), cooper_registry::ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains("certificate"), "{error}");
     })
     .await;
 }

@@ -146,25 +146,25 @@ impl Registry {
 
     /// Loopback is tried as plain HTTP, then by TLS. With one candidate nothing is tried.
     async fn find_base(&self) -> Result<Url> {
-        let mut bases = origin::bases(&self.name, &self.shared.options.plain_http)?;
-        let Some(first) = bases.first().cloned() else {
-            return Err(Error::new(ErrorKind::Invalid, format!("{} has no address", self.name)));
-        };
-        if bases.len() > 1 {
-            for base in bases.drain(..) {
-                if self.speaks(&base).await {
-                    return Ok(base);
-                }
-            }
+        let bases = origin::bases(&self.name, &self.shared.options.plain_http)?;
+        match bases.as_slice() {
+            [plain, secure] => Ok(match self.probe(plain).await {
+                // What a TLS port answers to plain HTTP, if it answers.
+                Some(StatusCode::BAD_REQUEST) => secure.clone(),
+                Some(_) => plain.clone(),
+                None if self.probe(secure).await.is_some() => secure.clone(),
+                None => plain.clone(),
+            }),
+            [base, ..] => Ok(base.clone()),
+            [] => Err(Error::new(ErrorKind::Invalid, format!("{} has no address", self.name))),
         }
-        Ok(first)
     }
 
-    /// Something at `base` answers in this scheme. A TLS port answers plain HTTP with 400, if at all.
-    async fn speaks(&self, base: &Url) -> bool {
-        let Ok(client) = self.shared.http.client(base).await else { return false };
+    /// What `base` answers in its scheme, without being shown anything.
+    async fn probe(&self, base: &Url) -> Option<StatusCode> {
+        let client = self.shared.http.client(base).await.ok()?;
         let answer = client.get(base.clone()).timeout(self.shared.options.connect_timeout).send().await;
-        answer.is_ok_and(|answer| answer.status() != StatusCode::BAD_REQUEST)
+        answer.ok().map(|answer| answer.status())
     }
 
     /// Sends until answered with success; anything else is an error.
@@ -368,17 +368,26 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: std::time::SystemTime) -> Op
 pub(crate) fn network(name: &str, what: &str, error: reqwest::Error) -> Error {
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;
-    let mut certificate = false;
+    let mut untrusted = is_tls(cause);
     while let Some(next) = cause.source() {
         cause = next;
-        certificate |= cause.is::<rustls::Error>();
+        untrusted |= is_tls(cause);
     }
     let why = if error.is_timeout() { "no answer in time".to_owned() } else { sanitise(&cause.to_string()) };
-    let out = Error::new(
-        if certificate { ErrorKind::Invalid } else { ErrorKind::Retry },
-        format!("failed to {what} at {name}: {why}"),
-    );
-    out.with_source(error)
+    let what = format!("failed to {what} at {name}: {why}");
+    // Trying again does not make a certificate better.
+    if untrusted {
+        return Error::new(ErrorKind::Invalid, what)
+            .with_hint("add the registry's certificate authority to this host's roots of trust")
+            .with_source(error);
+    }
+    Error::new(ErrorKind::Retry, what).with_source(error)
+}
+
+/// An error of TLS. One inside an [`std::io::Error`] is not in the chain of sources, only within.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner))
 }
 
 #[derive(Deserialize)]
