@@ -213,6 +213,8 @@ async fn manifests_are_taken_only_as_what_they_are() {
         (answer(200, &[kind], b"<html>"), Err(Kind::Invalid)),
         (answer(200, &[kind], &vec![b' '; 5 << 20]), Err(Kind::TooLarge)),
         (Lie::Endless, Err(Kind::TooLarge)),
+        (Lie::Drip { length: 1000, pause: Duration::from_millis(100) }, Err(Kind::Retry)),
+        (Lie::Silence { length: 1000 }, Err(Kind::Retry)),
     ] {
         let text = format!("{lie:?}").chars().take(200).collect::<String>();
         assert_eq!(manifest(lie).await, expect, "{text}");
@@ -319,4 +321,50 @@ async fn a_large_upload_that_breaks_is_an_error_to_try_again() {
     let error = within(from(&liar).put(&layer(&bytes), body_in_pieces(&bytes, 10_000))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
     assert!(!liar.asked().iter().any(|asked| asked.method == "PUT"));
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_not_a_dead_one() {
+    // Longer than the idle timeout of one second in all, but never without progress for as long.
+    let liar = Liar::start(move |asked, _| match asked.method.as_str() {
+        "POST" => answer(202, &[("Location", "/upload")], b""),
+        "PATCH" => answer(202, &[("Location", "/upload")], b""),
+        _ => answer(201, &[], b""),
+    })
+    .await;
+    let bytes = noise(2_200_000, 15);
+    let descriptor = layer(&bytes);
+    let pieces: Vec<_> = bytes.chunks(1_000_000).map(bytes::Bytes::copy_from_slice).collect();
+    let slow = futures::stream::unfold(pieces.into_iter(), |mut pieces| async move {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        Some((Ok(pieces.next()?), pieces))
+    });
+    within(from(&liar).put(&descriptor, Box::pin(slow))).await.unwrap();
+    assert!(liar.asked().iter().any(|asked| asked.method == "PUT"));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_never_answered_does_not_hang() {
+    let liar = Liar::start(move |asked, _| match asked.method.as_str() {
+        "POST" => answer(202, &[("Location", "/upload")], b""),
+        "PATCH" => Lie::Mute,
+        _ => answer(200, &[], b""),
+    })
+    .await;
+    let bytes = noise(3_000_000, 16);
+    let error = within(from(&liar).put(&layer(&bytes), body_in_pieces(&bytes, 100_000))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_of_wrong_bytes_ends_in_an_error_even_if_nobody_checks() {
+    use cooper_oci::Blobs;
+    use futures::StreamExt;
+    let bytes = noise(1000, 17);
+    let mut wrong = bytes.clone();
+    wrong[0] ^= 1;
+    let liar = Liar::start(move |_, _| answer(200, &[], &wrong)).await;
+    let body = within(from(&liar).open(&layer(&bytes))).await.unwrap();
+    let pieces: Vec<_> = within(body.collect()).await;
+    assert_eq!(pieces.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::Corrupt);
 }

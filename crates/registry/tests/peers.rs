@@ -19,10 +19,10 @@ fn free_port() -> SocketAddr {
 }
 
 /// Distribution's registry on a fresh directory; killed when dropped.
-async fn distribution(dir: &Path) -> (SocketAddr, Child) {
+async fn distribution(dir: &Path, tls: &str) -> (SocketAddr, Child) {
     let addr = free_port();
     let config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{addr}'}}\n",
+        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{addr}'{tls}}}\n",
         dir.join("data").display()
     );
     let file = dir.join("config.yml");
@@ -48,7 +48,7 @@ async fn distribution_takes_and_gives_what_it_was_given() {
     }
     within(async {
         let dir = tempfile::tempdir().unwrap();
-        let (addr, _child) = distribution(dir.path()).await;
+        let (addr, _child) = distribution(dir.path(), "").await;
         let client = anonymous();
         let layers = vec![noise(1000, 31), noise(6_000_000, 32), noise(2 * 1024 * 1024, 33)];
         let to = repository(&client, addr, "team/app:v1");
@@ -118,6 +118,39 @@ async fn skopeo_pulls_from_and_pushes_to_our_server() {
             let (pulled, bytes) = pull_image(&repository(&client, addr, "c/d:2")).await;
             assert_eq!((pulled.digest, bytes), (pushed.digest, layers));
         }
+    })
+    .await;
+}
+
+/// A certificate for loopback that vouches for itself.
+async fn certificate(dir: &Path) {
+    let config = "[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\nCN=test\n[ext]\nsubjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:FALSE\n";
+    std::fs::write(dir.join("req.cnf"), config).unwrap();
+    let args = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -config req.cnf -keyout key.pem -out cert.pem";
+    let output = Command::new("openssl").args(args.split(' ')).current_dir(dir).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn loopback_that_speaks_tls_is_found_and_its_certificate_checked() {
+    if !on_path("docker-registry") || !on_path("openssl") {
+        return;
+    }
+    within(async {
+        let dir = tempfile::tempdir().unwrap();
+        certificate(dir.path()).await;
+        let file = |name: &str| dir.path().join(name).display().to_string();
+        let tls = format!(", tls: {{certificate: {}, key: {}}}", file("cert.pem"), file("key.pem"));
+        let (addr, _child) = distribution(dir.path(), &tls).await;
+        let pem = std::fs::read_to_string(file("cert.pem")).unwrap();
+        let trusting =
+            cooper_registry::Client::new(cooper_registry::ClientOptions { extra_roots: Some(pem), ..options() });
+        let layers = vec![noise(1000, 51), noise(6_000_000, 52)];
+        push_image(&repository(&trusting, addr, "a:1"), &layers).await;
+        assert_eq!(pull_image(&repository(&trusting, addr, "a:1")).await.1, layers);
+        let error = repository(&anonymous(), addr, "a:1").resolve().await.unwrap_err();
+        assert_eq!(error.kind(), cooper_registry::ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains("certificate"), "{error}");
     })
     .await;
 }

@@ -20,6 +20,8 @@ pub enum Lie {
     Drip { length: usize, pause: Duration },
     /// The head, then silence.
     Silence { length: usize },
+    /// Says nothing, and stays.
+    Mute,
     /// Closes without a word.
     Reset,
     /// Bytes that are no HTTP.
@@ -159,6 +161,10 @@ async fn lie(stream: &mut TcpStream, lie: Lie) -> std::io::Result<()> {
         }
         Lie::Silence { length } => {
             stream.write_all(&head(200, &[], Some(length))).await?;
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            Ok(())
+        }
+        Lie::Mute => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             Ok(())
         }
