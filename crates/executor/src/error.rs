@@ -35,6 +35,11 @@ impl Error {
         Self { kind: ErrorKind::Io, what: what.into(), hint: None, source: Some(source) }
     }
 
+    /// An error of `kind` that says `what` and was caused by `source`.
+    pub(crate) fn caused(kind: ErrorKind, what: impl Into<String>, source: std::io::Error) -> Self {
+        Self { kind, what: what.into(), hint: None, source: Some(source) }
+    }
+
     /// Adds what the user can try next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -9,6 +9,9 @@ mod namespaces;
 mod probe;
 mod process;
 mod runtime;
+mod subid;
+mod sys;
+mod wire;
 
 pub use enter::{EnterOptions, Identity, enter};
 pub use error::{Error, ErrorKind, Result};
