@@ -75,7 +75,8 @@ fn default_dockerfile(context: &Path, path: &str) -> CommandResult<PathBuf> {
     found.ok_or_else(|| {
         let mut error = CommandError::failure(format!("there is no Dockerfile in `{path}`"));
         for near in similar_names(context) {
-            error = error.with_hint(format!("there is `{near}`: name it with `-f {}`", Path::new(path).join(&near).display()));
+            error = error
+                .with_hint(format!("there is `{near}`: name it with `-f {}`", Path::new(path).join(&near).display()));
         }
         error.with_hint("name one with `-f FILE`")
     })
@@ -175,7 +176,11 @@ mod tests {
         check(&[d, root_ignore], None, Ok(("Dockerfile", "FROM a", Some("root"))));
         check(&[d, root_ignore, ("Dockerfile.dockerignore", "own")], None, Ok(("Dockerfile", "FROM a", Some("own"))));
         check(&[("x/My.df", "FROM c"), root_ignore], Some("x/My.df"), Ok(("x/My.df", "FROM c", Some("root"))));
-        check(&[("x/My.df", "FROM c"), ("x/My.df.dockerignore", "own")], Some("x/My.df"), Ok(("My.df", "FROM c", Some("own"))));
+        check(
+            &[("x/My.df", "FROM c"), ("x/My.df.dockerignore", "own")],
+            Some("x/My.df"),
+            Ok(("My.df", "FROM c", Some("own"))),
+        );
         check(&[d, root_ignore], Some("-"), Ok(("<stdin>", "FROM stdin", Some("root"))));
     }
 

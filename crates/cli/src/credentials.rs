@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn files_of_the_environment_in_order() {
-        let files = Files::of(&Environment::of(&[("HOME", "/h"), ("REGISTRY_AUTH_FILE", "/a"), ("DOCKER_CONFIG", "/d")]));
+        let files =
+            Files::of(&Environment::of(&[("HOME", "/h"), ("REGISTRY_AUTH_FILE", "/a"), ("DOCKER_CONFIG", "/d")]));
         assert_eq!(files.0, ["/a", "/d/config.json", "/h/.config/containers/auth.json"].map(PathBuf::from));
     }
 }

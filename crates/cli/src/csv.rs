@@ -67,7 +67,11 @@ mod tests {
             (r#""a"#, None),
             (r#"a"b""#, None),
         ] {
-            assert_eq!(split(text).ok().as_deref(), expect.map(|e| e.iter().map(|s| s.to_string()).collect::<Vec<_>>()).as_deref(), "{text}");
+            assert_eq!(
+                split(text).ok().as_deref(),
+                expect.map(|e| e.iter().map(|s| s.to_string()).collect::<Vec<_>>()).as_deref(),
+                "{text}"
+            );
         }
     }
 

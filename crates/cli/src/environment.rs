@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn proxies_of_either_case() {
-        let proxies = Environment::of(&[("HTTP_PROXY", "http://a"), ("https_proxy", "http://b"), ("NO_PROXY", "")]).proxies();
+        let proxies =
+            Environment::of(&[("HTTP_PROXY", "http://a"), ("https_proxy", "http://b"), ("NO_PROXY", "")]).proxies();
         let found = (proxies.http.as_deref(), proxies.https.as_deref(), proxies.no_proxy.as_deref());
         assert_eq!(found, (Some("http://a"), Some("http://b"), None));
     }

@@ -357,8 +357,30 @@ mod tests {
     /// A small generator (xorshift) of hostile text: pieces that combine into sequences.
     fn hostile(seed: u64) -> Vec<u8> {
         const PIECES: [&[u8]; 24] = [
-            b"\x1b", b"[", b"]", b"31", b";", b"m", b"\x07", b"\\", b"\n", b"\r", b"\t", b"text", b"\xc2\x9b", b"\xc2",
-            b"\x9c", b"\xe2\x80", b"\xae", b"\xe2\x80\xae", b"\xf0\x9f", b"\xff", b"\0", b"P", b"(", b"::set-output",
+            b"\x1b",
+            b"[",
+            b"]",
+            b"31",
+            b";",
+            b"m",
+            b"\x07",
+            b"\\",
+            b"\n",
+            b"\r",
+            b"\t",
+            b"text",
+            b"\xc2\x9b",
+            b"\xc2",
+            b"\x9c",
+            b"\xe2\x80",
+            b"\xae",
+            b"\xe2\x80\xae",
+            b"\xf0\x9f",
+            b"\xff",
+            b"\0",
+            b"P",
+            b"(",
+            b"::set-output",
         ];
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {

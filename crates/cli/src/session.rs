@@ -93,9 +93,7 @@ fn read_secret(id: &str, path: &Path) -> Result<Vec<u8>> {
     let what = format!("cannot read secret `{id}` from `{}`", path.display());
     let file = std::fs::File::open(path).map_err(|e| Error::new(ErrorKind::User, what.clone()).with_source(e))?;
     let mut value = Vec::new();
-    file.take(SECRET_MAX + 1)
-        .read_to_end(&mut value)
-        .map_err(|e| Error::new(ErrorKind::User, what).with_source(e))?;
+    file.take(SECRET_MAX + 1).read_to_end(&mut value).map_err(|e| Error::new(ErrorKind::User, what).with_source(e))?;
     if value.len() as u64 > SECRET_MAX {
         return Err(Error::new(ErrorKind::User, format!("secret `{id}` is larger than {SECRET_MAX} bytes")));
     }

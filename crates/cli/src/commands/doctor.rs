@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn a_table_with_hints_below() {
-        let check = |name, ok, hint: Option<&str>| Check { name, ok, detail: "d".into(), hint: hint.map(str::to_owned) };
+        let check =
+            |name, ok, hint: Option<&str>| Check { name, ok, detail: "d".into(), hint: hint.map(str::to_owned) };
         let checks = [check("overlay", Strength::Ok, None), check("ids", Strength::Weaker, Some("add a range"))];
         let expect = "WHAT      STATE    FOUND\noverlay   ok       d\nids       weaker   d\n\nids: add a range\n";
         assert_eq!(text(&checks), expect);

@@ -23,9 +23,9 @@ pub(crate) fn run(args: &Man) -> CommandResult {
     let command = Cli::command();
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page).map_err(|error| {
-            CommandError::failure("cannot make the manual page").with_source(error)
-        })?;
+        clap_mangen::Man::new(command)
+            .render(&mut page)
+            .map_err(|error| CommandError::failure("cannot make the manual page").with_source(error))?;
         return output::data_bytes(&page);
     };
     let failed = |error| CommandError::failure(format!("cannot write to `{}`", dir.display())).with_source(error);

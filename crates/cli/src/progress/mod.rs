@@ -183,14 +183,18 @@ mod script {
             (400, output(3, "\x1b[31mother.c\x1b[0m\n10%\r100%\n")),
             (500, Event::Warning { message: "a broken cache entry was dropped".into(), diagnostic: None }),
             (12_400, output(3, "no line end \u{202e}")),
-            (
-                12_500,
-                Event::Finished { step: StepId(3), state: StepState::Done, took: Duration::from_millis(12_370) },
-            ),
+            (12_500, Event::Finished { step: StepId(3), state: StepState::Done, took: Duration::from_millis(12_370) }),
             (12_510, Event::Started { step: StepId(4), why: None }),
             (12_520, Event::Progress { step: StepId(4), what: "sha256:0123".into(), done: 512, total: Some(2048) }),
             (12_530, Event::Progress { step: StepId(4), what: "sha256:0123".into(), done: 2048, total: Some(2048) }),
-            (12_600, Event::Finished { step: StepId(4), state: StepState::Failed("disk full".into()), took: Duration::from_millis(90) }),
+            (
+                12_600,
+                Event::Finished {
+                    step: StepId(4),
+                    state: StepState::Failed("disk full".into()),
+                    took: Duration::from_millis(90),
+                },
+            ),
         ]
     }
 

@@ -228,7 +228,12 @@ fn running_rows(step: &Step, since: Duration, why: Option<&str>, output_lines: u
     let last = output.len().saturating_sub(OUTPUT_LINES);
     let lines: Vec<String> = why.into_iter().chain(work).chain(output.into_iter().skip(last)).collect();
     let skip = lines.len().saturating_sub(output_lines);
-    rows.extend(lines.into_iter().skip(skip).map(|line| Row { text: format!("    {}", line.replace('\t', "    ")), colour: Some(FAINT) }));
+    rows.extend(
+        lines
+            .into_iter()
+            .skip(skip)
+            .map(|line| Row { text: format!("    {}", line.replace('\t', "    ")), colour: Some(FAINT) }),
+    );
     rows
 }
 
@@ -292,7 +297,11 @@ mod tests {
         for (rows, columns) in [(1, 1), (2, 10), (3, 20), (5, 50), (24, 80)] {
             let mut tty = Tty::with_size(false, || (10, 50));
             for id in 1..=4 {
-                tty.event(Duration::ZERO, Event::Started { step: StepId(id), why: Some("because".into()) }, &mut String::new());
+                tty.event(
+                    Duration::ZERO,
+                    Event::Started { step: StepId(id), why: Some("because".into()) },
+                    &mut String::new(),
+                );
                 play(&mut tty, vec![(0, output(id, "中文 long line of output that has to be cut somewhere\nx\ty\n"))]);
             }
             let picture = tty.picture(Duration::from_secs(1), rows, columns);

@@ -11,7 +11,12 @@ use crate::csv;
 use crate::error::{CommandError, CommandResult};
 
 /// The exports a command line asks for: into the store if it asks for none.
-pub(super) fn exports(outputs: &[String], push: bool, load: bool, stdout_is_terminal: bool) -> CommandResult<Vec<Export>> {
+pub(super) fn exports(
+    outputs: &[String],
+    push: bool,
+    load: bool,
+    stdout_is_terminal: bool,
+) -> CommandResult<Vec<Export>> {
     let mut exports = Vec::new();
     for text in outputs {
         exports.extend(export(text)?);
@@ -103,7 +108,8 @@ fn read_fields(text: &str) -> CommandResult<Fields> {
             "tar" => fields.tar = Some(csv::switch(&key, given)?),
             "name" => fields.names = names(given.unwrap_or_default())?,
             "store" | "oci-mediatypes" | "unpack" | "name-canonical" if csv::switch(&key, given)? => {}
-            "rewrite-timestamp" | "push-by-digest" | "oci-artifact" | "platform-split" | "unpack" | "name-canonical"
+            "rewrite-timestamp" | "push-by-digest" | "oci-artifact" | "platform-split" | "unpack"
+            | "name-canonical"
                 if !csv::switch(&key, given)? => {}
             "rewrite-timestamp" => {
                 return Err(not_supported(&key).with_hint("layers are clamped by default; see `--timestamps`"));
@@ -125,9 +131,19 @@ fn not_supported(key: &str) -> CommandError {
 fn unknown_key(text: &str, key: &str) -> CommandError {
     /// Keys of BuildKit's exporters that are meant, not mistyped.
     const KNOWN: [&str; 13] = [
-        "push-by-digest", "registry.insecure", "oci-mediatypes", "oci-artifact", "unpack", "store",
-        "dangling-name-prefix", "name-canonical", "source-date-epoch", "prefer-nondist-layers", "attestation-inline",
-        "platform-split", "mode",
+        "push-by-digest",
+        "registry.insecure",
+        "oci-mediatypes",
+        "oci-artifact",
+        "unpack",
+        "store",
+        "dangling-name-prefix",
+        "name-canonical",
+        "source-date-epoch",
+        "prefer-nondist-layers",
+        "attestation-inline",
+        "platform-split",
+        "mode",
     ];
     if KNOWN.contains(&key) || key.starts_with("annotation") || key.starts_with("attestation") {
         return not_supported(key);
@@ -171,14 +187,12 @@ fn dest(text: &str, kind: ExportKind, dest: Option<&str>) -> CommandResult<Optio
 }
 
 fn absolute(path: &str) -> CommandResult<PathBuf> {
-    std::path::absolute(path)
-        .map_err(|error| CommandError::usage(format!("`{path}` is not a path")).with_source(error))
+    std::path::absolute(path).map_err(|error| CommandError::usage(format!("`{path}` is not a path")).with_source(error))
 }
 
 fn compression(text: &str, name: Option<&str>, level: Option<&str>) -> CommandResult<Compression> {
-    let wrong = |max: u8| {
-        CommandError::usage(format!("--output `{text}`: the compression level is a number from 1 to {max}"))
-    };
+    let wrong =
+        |max: u8| CommandError::usage(format!("--output `{text}`: the compression level is a number from 1 to {max}"));
     let read = |default: u8, max: u8| match level {
         None => Ok(default),
         Some(text) => text.parse::<u8>().ok().filter(|level| (1..=max).contains(level)).ok_or_else(|| wrong(max)),
@@ -207,7 +221,9 @@ mod tests {
         let dest = export.dest.map_or("-".into(), |dest| dest.display().to_string());
         let names: Vec<String> = export.names.iter().map(ToString::to_string).collect();
         let force = if export.force_compression { " forced" } else { "" };
-        Ok(format!("{:?} {dest} {:?}{force} {}", export.kind, export.compression, names.join(" ")).trim_end().to_owned())
+        Ok(format!("{:?} {dest} {:?}{force} {}", export.kind, export.compression, names.join(" "))
+            .trim_end()
+            .to_owned())
     }
 
     #[test]
@@ -221,12 +237,18 @@ mod tests {
             ("type=oci,dest=/o.tar", "Oci { tar: true } /o.tar Gzip(6)"),
             ("type=oci,dest=-", "Oci { tar: true } - Gzip(6)"),
             ("type=oci,dest=/o,tar=false,compression=zstd", "Oci { tar: false } /o Zstd(3)"),
-            ("type=oci,compression=zstd,compression-level=19,force-compression=true", "Oci { tar: true } - Zstd(19) forced"),
+            (
+                "type=oci,compression=zstd,compression-level=19,force-compression=true",
+                "Oci { tar: true } - Zstd(19) forced",
+            ),
             ("type=docker", "Load - Gzip(6)"),
             ("type=docker,dest=/d.tar,compression=uncompressed", "Docker { tar: true } /d.tar None"),
             ("type=image", "Image { push: false } - Gzip(6)"),
             ("type=image,push=true,name=a", "Image { push: true } - Gzip(6) docker.io/library/a:latest"),
-            ("type=registry,\"name=a:1,b:2\"", "Image { push: true } - Gzip(6) docker.io/library/a:1 docker.io/library/b:2"),
+            (
+                "type=registry,\"name=a:1,b:2\"",
+                "Image { push: true } - Gzip(6) docker.io/library/a:1 docker.io/library/b:2",
+            ),
             ("type=image,oci-mediatypes=true,rewrite-timestamp=false", "Image { push: false } - Gzip(6)"),
             ("type=cacheonly", "nothing"),
         ] {

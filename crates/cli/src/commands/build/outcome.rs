@@ -27,7 +27,8 @@ fn metadata(outcome: &Outcome, warnings: bool) -> Value {
     let mut fields = Map::new();
     fields.insert("buildx.build.ref".into(), json!(outcome.build));
     if warnings {
-        let list: Vec<Value> = outcome.warnings.iter().map(|w| json!({"ruleName": w.rule, "short": w.message})).collect();
+        let list: Vec<Value> =
+            outcome.warnings.iter().map(|w| json!({"ruleName": w.rule, "short": w.message})).collect();
         fields.insert("buildx.build.warnings".into(), list.into());
     }
     if let Some(config) = &outcome.config {

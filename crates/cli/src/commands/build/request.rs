@@ -69,9 +69,9 @@ fn session(args: &Build, environment: &Environment) -> CommandResult<LocalSessio
 
 /// A name to give an image: a digest cannot be chosen.
 pub(crate) fn image_name(text: &str) -> CommandResult<Reference> {
-    let name: Reference = text.parse().map_err(|error: cooper_oci::Error| {
-        CommandError::from(error).with_kind(crate::error::Kind::Usage)
-    })?;
+    let name: Reference = text
+        .parse()
+        .map_err(|error: cooper_oci::Error| CommandError::from(error).with_kind(crate::error::Kind::Usage))?;
     match name.digest() {
         Some(_) => Err(CommandError::usage(format!("`{text}` has a digest; an image to build is named by a tag"))),
         None => Ok(name),
@@ -112,7 +112,9 @@ fn epoch(build_args: &BTreeMap<String, String>, environment: &Environment) -> Co
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let text = build_args.get(NAME).map(String::as_str).or_else(|| environment.get(NAME));
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| CommandError::usage(format!("{NAME}=`{text}` is not a number of seconds since 1970")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| CommandError::usage(format!("{NAME}=`{text}` is not a number of seconds since 1970")))
 }
 
 fn default_jobs() -> usize {
@@ -146,11 +148,40 @@ mod tests {
     #[test]
     fn every_flag_arrives_in_the_request() {
         let flags = [
-            "-t", "a:1", "--tag=b", "--build-arg", "X=1", "--build-arg=Y", "--label", "l=v", "--target", "stage",
-            "--platform", "linux/amd64,linux/arm64", "--platform=linux/amd64", "--no-cache", "--no-cache-filter", "s1,s2",
-            "--pull", "--network=none", "--add-host", "h:1.2.3.4", "--build-context", "img=docker-image://alpine",
-            "--jobs", "3", "--timestamps=preserve", "-o", "type=oci,dest=/x.tar", "--push",
-            "--provenance=false", "--sbom=false", "--builder", "default", "--attest", "type=sbom,disabled=true",
+            "-t",
+            "a:1",
+            "--tag=b",
+            "--build-arg",
+            "X=1",
+            "--build-arg=Y",
+            "--label",
+            "l=v",
+            "--target",
+            "stage",
+            "--platform",
+            "linux/amd64,linux/arm64",
+            "--platform=linux/amd64",
+            "--no-cache",
+            "--no-cache-filter",
+            "s1,s2",
+            "--pull",
+            "--network=none",
+            "--add-host",
+            "h:1.2.3.4",
+            "--build-context",
+            "img=docker-image://alpine",
+            "--jobs",
+            "3",
+            "--timestamps=preserve",
+            "-o",
+            "type=oci,dest=/x.tar",
+            "--push",
+            "--provenance=false",
+            "--sbom=false",
+            "--builder",
+            "default",
+            "--attest",
+            "type=sbom,disabled=true",
         ];
         let (request, session) = request(&flags, &[("Y", "2"), ("SOURCE_DATE_EPOCH", "12")]).unwrap();
         let tags: Vec<String> = request.tags.iter().map(Reference::familiar).collect();
@@ -174,7 +205,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_words() {
         for (flags, expect) in [
-            (&["--cache-to", "type=inline"][..], "error: --cache-to is not supported yet\nhint: the cache is in the store"),
+            (
+                &["--cache-to", "type=inline"][..],
+                "error: --cache-to is not supported yet\nhint: the cache is in the store",
+            ),
             (&["--cache-from=x"], "--cache-from is not supported yet"),
             (&["--provenance=mode=max"], "--provenance is not supported yet\nhint: leave it out"),
             (&["--sbom"], "--sbom is not supported yet"),

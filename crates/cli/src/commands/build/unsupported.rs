@@ -50,7 +50,8 @@ pub(crate) struct Unsupported {
 impl Unsupported {
     /// Refuses the first flag that asks for something cooper does not do.
     pub(crate) fn refuse(&self) -> CommandResult {
-        let off = |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "disabled=true"));
+        let off =
+            |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "disabled=true"));
         let asked = [
             ("--allow", !self.allow.is_empty()),
             ("--annotation", !self.annotation.is_empty()),
@@ -78,7 +79,9 @@ impl Unsupported {
 fn refusal(flag: &str) -> CommandError {
     let error = CommandError::usage(format!("{flag} is not supported yet"));
     match flag {
-        "--cache-from" | "--cache-to" => error.with_hint("the cache is in the store (`--root`): keep that directory between builds"),
+        "--cache-from" | "--cache-to" => {
+            error.with_hint("the cache is in the store (`--root`): keep that directory between builds")
+        }
         "--provenance" | "--sbom" => error.with_hint(format!("leave it out or write `{flag}=false`")),
         "--builder" => error.with_hint("cooper builds by itself; only `--builder default` is accepted"),
         _ => error,

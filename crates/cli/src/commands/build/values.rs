@@ -111,7 +111,8 @@ pub(super) fn secret(text: &str, environment: &Environment) -> CommandResult<(St
             }
         }
     }
-    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| CommandError::usage(format!("--secret `{text}` has no id")))?;
+    let id =
+        id.filter(|id| !id.is_empty()).ok_or_else(|| CommandError::usage(format!("--secret `{text}` has no id")))?;
     if kind.as_deref() == Some("env") && variable.is_none() {
         variable = file.take().or_else(|| Some(id.clone()));
     }
@@ -159,7 +160,9 @@ pub(super) fn ssh(text: &str, environment: &Environment) -> CommandResult<(Strin
     let metadata = std::fs::metadata(path)
         .map_err(|error| CommandError::failure(format!("--ssh {id}: cannot find `{path}`")).with_source(error))?;
     if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
-        let error = CommandError::usage(format!("--ssh {id}: `{path}` is not an agent's socket; key files are not supported yet"));
+        let error = CommandError::usage(format!(
+            "--ssh {id}: `{path}` is not an agent's socket; key files are not supported yet"
+        ));
         return Err(error.with_hint(format!("add the key to an agent: `ssh-add {path}`, then `--ssh {id}`")));
     }
     Ok((id.to_owned(), std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))))
@@ -219,7 +222,8 @@ mod tests {
             assert_eq!((name.as_str(), &context), ("a", &expect), "{text}");
             assert_eq!(dir.is_some(), context == NamedContext::Local);
         }
-        for text in ["a", "=x", "a=https://x", "a=target:x", "a=/no/such", "a=docker-image://BAD", "a=oci-layout:///no"] {
+        for text in ["a", "=x", "a=https://x", "a=target:x", "a=/no/such", "a=docker-image://BAD", "a=oci-layout:///no"]
+        {
             assert!(named_context(text).is_err(), "{text}");
         }
     }
@@ -240,7 +244,9 @@ mod tests {
         ] {
             assert_eq!(secret(&text, &environment).unwrap(), (id.to_owned(), expect), "{text}");
         }
-        for text in ["src=x", "id=a,src=/no/such", "id=a,env=NONE", "id=a,src=x,env=TOKEN", "id=a,typ=env", "id=a,type=x"] {
+        for text in
+            ["src=x", "id=a,src=/no/such", "id=a,env=NONE", "id=a,src=x,env=TOKEN", "id=a,typ=env", "id=a,type=x"]
+        {
             assert!(secret(text, &environment).is_err(), "{text}");
         }
         assert_eq!(format!("{:?}", value()), "Value(..)");

@@ -18,9 +18,9 @@ use crate::terminal::{self, Raw};
 const CHUNK: usize = 16 * 1024;
 
 /// Waits for the container's end, passing everything on meanwhile.
-pub(super) fn follow(mut running: Box<dyn Running>, tty: bool) -> CommandResult<Exit> {
+pub(super) fn follow(running: &mut dyn Running, tty: bool) -> CommandResult<Exit> {
     let pty = running.take_pty();
-    let signals = forward_signals(running.as_ref(), pty.as_ref())?;
+    let signals = forward_signals(running, pty.as_ref())?;
     let raw = if tty { Raw::enter().ok() } else { None };
     let output = pty.map(pass_terminal).transpose();
     let exit = running.wait();
@@ -38,8 +38,7 @@ fn forward_signals(running: &dyn Running, pty: Option<&OwnedFd>) -> CommandResul
     let failed = |error: io::Error| crate::error::CommandError::failure("cannot listen to signals").with_source(error);
     let kill = running.killer()?;
     let pty = pty.map(OwnedFd::try_clone).transpose().map_err(failed)?;
-    let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH]).map_err(failed)?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH]).map_err(failed)?;
     let handle = signals.handle();
     std::thread::spawn(move || {
         for signal in signals.forever() {
