@@ -180,10 +180,13 @@ impl From<cooper_oci::Error> for CommandError {
     }
 }
 
-impl From<cooper_registry::Error> for CommandError {
-    fn from(error: cooper_registry::Error) -> Self {
+impl From<cooper_store::Error> for CommandError {
+    fn from(error: cooper_store::Error) -> Self {
         let mut command = Self::failure(error.to_string());
         command.hints.extend(error.hint().map(str::to_owned));
+        if error.kind() == cooper_store::ErrorKind::Corrupt {
+            command.hints.push("`cooper store repair` mends or drops what is wrong".into());
+        }
         command.source = std::error::Error::source(&error).map(|source| source.to_string().into());
         command
     }

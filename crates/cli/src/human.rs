@@ -159,10 +159,15 @@ pub(crate) fn date(seconds: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|t| t.format(format).ok()).unwrap_or_default()
 }
 
-/// Seconds since 1970 now.
+/// The time.
 #[expect(clippy::disallowed_methods, reason = "the command line is where time enters the program")]
+pub(crate) fn system_time() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+/// Seconds since 1970 now.
 pub(crate) fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = system_time().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 

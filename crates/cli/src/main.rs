@@ -12,11 +12,13 @@ mod engine_calls;
 mod environment;
 mod error;
 mod human;
+mod open;
 mod output;
 mod progress;
 mod rows;
 mod sanitise;
 mod session;
+mod store_calls;
 mod surroundings;
 mod terminal;
 

@@ -6,12 +6,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Format, print_json_lines};
-use crate::engine_calls;
 use crate::error::CommandResult;
 use crate::human;
 use crate::output;
 use crate::rows::UsageRow;
 use crate::sanitise;
+use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// Show how much space the store takes
@@ -27,8 +27,8 @@ pub(crate) struct Du {
 }
 
 /// Shows.
-pub(crate) async fn run(args: &Du, at: &Surroundings) -> CommandResult {
-    let rows = engine_calls::usage(at).await?;
+pub(crate) fn run(args: &Du, at: &Surroundings) -> CommandResult {
+    let rows = store_calls::usage(at)?;
     match args.format {
         Format::Table => output::data(&table(&rows, args.verbose, human::now())),
         Format::Json => print_json_lines(rows.iter().map(object)),
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &Du, at: &Surroundings) -> CommandResult {
 
 fn table(rows: &[UsageRow], verbose: bool, now: i64) -> String {
     let mut head = vec!["ID", "TYPE", "RECLAIMABLE", "SIZE", "LAST ACCESSED"];
-    head.extend(verbose.then_some("DESCRIPTION"));
+    head.extend(verbose.then_some(["SHARED", "DESCRIPTION"]).into_iter().flatten());
     let cells = |row: &UsageRow| {
         let mut cells = vec![
             sanitise::line(&row.id),
@@ -46,7 +46,9 @@ fn table(rows: &[UsageRow], verbose: bool, now: i64) -> String {
             human::size(row.size),
             row.used.map(|used| human::ago(Some(used), now)).unwrap_or_default(),
         ];
-        cells.extend(verbose.then(|| sanitise::line(&row.description)));
+        if verbose {
+            cells.extend([human::size(row.shared), sanitise::line(&row.description)]);
+        }
         cells
     };
     let mut out = human::table(&head, &rows.iter().map(cells).collect::<Vec<_>>());
@@ -62,6 +64,7 @@ fn object(row: &UsageRow) -> Value {
         "Type": row.kind,
         "Reclaimable": row.reclaimable,
         "Size": row.size,
+        "Shared": row.shared,
         "LastUsedAt": row.used.map(human::date),
         "Description": row.description,
     })
@@ -77,14 +80,15 @@ mod tests {
             id: id.into(),
             kind: "layer".into(),
             size,
+            shared: 0,
             reclaimable,
             used: Some(0),
             description: "RUN make".into(),
         };
         let text = table(&[row("a", true, 1000), row("b", false, 2000)], true, 60);
-        let expect = "ID   TYPE    RECLAIMABLE   SIZE   LAST ACCESSED        DESCRIPTION\n\
-                      a    layer   true          1kB    about a minute ago   RUN make\n\
-                      b    layer   false         2kB    about a minute ago   RUN make\n\
+        let expect = "ID   TYPE    RECLAIMABLE   SIZE   LAST ACCESSED        SHARED   DESCRIPTION\n\
+                      a    layer   true          1kB    about a minute ago   0B       RUN make\n\
+                      b    layer   false         2kB    about a minute ago   0B       RUN make\n\
                       Reclaimable:  1kB\nTotal:        3kB\n";
         assert_eq!(text, expect);
     }

@@ -1,4 +1,4 @@
-//! `cooper explain`: why each step of a build was not cached.
+//! `cooper explain`: why each step of a build ran.
 //!
 //! Knows nothing of keys; the engine compares them.
 
@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use super::{Format, print_json_lines};
 use crate::engine_calls;
 use crate::error::CommandResult;
+use crate::human;
 use crate::output;
-use crate::rows::StepReason;
+use crate::rows::Explained;
 use crate::sanitise;
 use crate::surroundings::Surroundings;
 
 /// Say why steps were not cached
 ///
-/// Without a build, the last one. Each step is compared with its nearest earlier record; with two builds, with the second.
+/// Without a build, the last one. It is compared with the build before it of the same thing, or with the second one named.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Explain {
     /// Name of the build
@@ -33,45 +34,34 @@ pub(crate) struct Explain {
 
 /// Explains.
 pub(crate) async fn run(args: &Explain, at: &Surroundings) -> CommandResult {
-    let reasons = engine_calls::explain(at, args.build.as_deref(), args.against.as_deref()).await?;
+    let builds = engine_calls::explain(at, args.build.as_deref(), args.against.as_deref()).await?;
     match args.format {
-        Format::Table => output::data(&text(&reasons)),
-        Format::Json => print_json_lines(reasons.iter().map(object)),
+        Format::Table => output::data(&builds.iter().map(|build| text(build, human::now())).collect::<String>()),
+        Format::Json => print_json_lines(builds.iter().map(object)),
     }
 }
 
-fn text(reasons: &[StepReason]) -> String {
-    let mut out = String::new();
-    for reason in reasons {
-        let state = if reason.cached { "cached    " } else { "not cached" };
-        out.push_str(&format!("{state}  {}\n", sanitise::line(&reason.step)));
-        if reason.cached {
-            continue;
-        }
-        for (name, before, now) in &reason.changes {
-            out.push_str(&format!("            {}\n", change(name, before.as_deref(), now.as_deref())));
-        }
-        if let Some(note) = &reason.note {
-            out.push_str(&format!("            {}\n", sanitise::line(note)));
+fn text(build: &Explained, now: i64) -> String {
+    let before = build.before.as_ref().map(|before| format!(", compared with {}", sanitise::line(before)));
+    let age = human::ago(Some(build.created), now);
+    let mut out = format!("build {} ({age}){}\n", sanitise::line(&build.build), before.unwrap_or_default());
+    for (step, state, reasons) in &build.steps {
+        out.push_str(&format!("{state:<8}  {}\n", sanitise::line(step)));
+        for reason in reasons {
+            out.push_str(&format!("            {}\n", sanitise::line(reason)));
         }
     }
     out
 }
 
-fn change(name: &str, before: Option<&str>, now: Option<&str>) -> String {
-    let name = sanitise::line(name);
-    match (before.map(sanitise::line), now.map(sanitise::line)) {
-        (Some(before), Some(now)) => format!("{name} changed from `{before}` to `{now}`"),
-        (None, Some(now)) => format!("{name} is new: `{now}`"),
-        (Some(before), None) => format!("{name} is gone: it was `{before}`"),
-        (None, None) => format!("{name} differs"),
-    }
-}
-
-fn object(reason: &StepReason) -> Value {
-    let changes: Vec<Value> =
-        reason.changes.iter().map(|(name, before, now)| json!({"name": name, "before": before, "now": now})).collect();
-    json!({"step": reason.step, "cached": reason.cached, "changes": changes, "note": reason.note})
+fn object(build: &Explained) -> Value {
+    let step = |(name, state, reasons): &(String, &str, Vec<String>)| json!({"name": name, "state": state, "reasons": reasons});
+    json!({
+        "build": build.build,
+        "created": human::date(build.created),
+        "before": build.before,
+        "steps": build.steps.iter().map(step).collect::<Vec<_>>(),
+    })
 }
 
 #[cfg(test)]
@@ -80,31 +70,21 @@ mod tests {
 
     #[test]
     fn reasons_as_text() {
-        let reason = |cached, changes: &[(&str, Option<&str>, Option<&str>)], note: Option<&str>| StepReason {
-            step: "RUN make".into(),
-            cached,
-            changes: changes
-                .iter()
-                .map(|(n, b, a)| ((*n).into(), b.map(str::to_owned), a.map(str::to_owned)))
-                .collect(),
-            note: note.map(str::to_owned),
+        let build = Explained {
+            build: "b2".into(),
+            created: 0,
+            before: Some("b1".into()),
+            steps: vec![
+                ("[1/2] FROM a".into(), "cached", Vec::new()),
+                ("[2/2] RUN make".into(), "ran", vec!["src/main.c changed".into(), "V is `2`, was `\x1b[2J1`".into()]),
+            ],
         };
-        let reasons = [
-            reason(true, &[], None),
-            reason(
-                false,
-                &[("arg V", Some("1"), Some("2")), ("env A", None, Some("\x1b[2Jx")), ("f", Some("y"), None)],
-                None,
-            ),
-            reason(false, &[], Some("never run before")),
-        ];
-        let expect = "cached      RUN make\n\
-                      not cached  RUN make\n\
-                      \x20           arg V changed from `1` to `2`\n\
-                      \x20           env A is new: `x`\n\
-                      \x20           f is gone: it was `y`\n\
-                      not cached  RUN make\n\
-                      \x20           never run before\n";
-        assert_eq!(text(&reasons), expect);
+        let expect = "build b2 (about a minute ago), compared with b1\n\
+                      cached    [1/2] FROM a\n\
+                      ran       [2/2] RUN make\n\
+                      \x20           src/main.c changed\n\
+                      \x20           V is `2`, was `1`\n";
+        assert_eq!(text(&build, 60), expect);
+        assert_eq!(object(&build)["steps"][1]["reasons"][0], "src/main.c changed");
     }
 }

@@ -6,12 +6,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Format, print_json_lines};
-use crate::engine_calls;
 use crate::error::CommandResult;
 use crate::human;
 use crate::output;
 use crate::rows::HistoryRow;
 use crate::sanitise;
+use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// Show how an image came to be
@@ -38,8 +38,8 @@ pub(crate) struct History {
 const INSTRUCTION_WIDTH: usize = 45;
 
 /// Shows.
-pub(crate) async fn run(args: &History, at: &Surroundings) -> CommandResult {
-    let rows = engine_calls::history(at, &args.image).await?;
+pub(crate) fn run(args: &History, at: &Surroundings) -> CommandResult {
+    let rows = store_calls::history(at, &args.image)?;
     if args.quiet {
         return output::data(&rows.iter().map(|row| id(row, args.no_trunc) + "\n").collect::<String>());
     }

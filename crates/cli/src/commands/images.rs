@@ -6,11 +6,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Format, print_json_lines, shown_digest};
-use crate::engine_calls;
 use crate::error::CommandResult;
 use crate::human;
 use crate::output;
 use crate::rows::ImageRow;
+use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// List the images in the store
@@ -42,8 +42,8 @@ pub(crate) struct Images {
 }
 
 /// Lists.
-pub(crate) async fn run(args: &Images, at: &Surroundings) -> CommandResult {
-    let mut rows = engine_calls::images(at).await?;
+pub(crate) fn run(args: &Images, at: &Surroundings) -> CommandResult {
+    let mut rows = store_calls::images(at)?;
     rows.retain(|row| is_wanted(args, row));
     // docker: newest first; by name among equals, so that the order never depends on the store.
     rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)).then_with(|| a.id.cmp(&b.id)));

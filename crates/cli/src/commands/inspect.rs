@@ -5,8 +5,8 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::engine_calls;
 use crate::error::CommandResult;
+use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// Show everything about images, as JSON
@@ -18,11 +18,11 @@ pub(crate) struct Inspect {
 }
 
 /// Shows what was found even if something else was not, as docker does.
-pub(crate) async fn run(args: &Inspect, at: &Surroundings) -> CommandResult {
+pub(crate) fn run(args: &Inspect, at: &Surroundings) -> CommandResult {
     let mut found = Vec::new();
     let mut missing = Ok(());
     for image in &args.images {
-        match engine_calls::inspect(at, image).await {
+        match store_calls::inspect(at, image) {
             Ok(value) => found.push(value),
             Err(error) => missing = missing.and(Err(error)),
         }

@@ -4,10 +4,10 @@
 
 use clap::Args;
 
-use crate::engine_calls;
 use crate::error::CommandResult;
 use crate::output;
 use crate::rows::Removed;
+use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// Remove images
@@ -25,10 +25,10 @@ pub(crate) struct Rmi {
 }
 
 /// Removes what can be removed, then reports the first failure.
-pub(crate) async fn run(args: &Rmi, at: &Surroundings) -> CommandResult {
+pub(crate) fn run(args: &Rmi, at: &Surroundings) -> CommandResult {
     let mut failed = Ok(());
     for image in &args.images {
-        match engine_calls::remove(at, image, args.force).await {
+        match store_calls::remove(at, image, args.force) {
             Ok(removed) => output::data(&removed.iter().map(line).collect::<String>())?,
             Err(error) => failed = failed.and(Err(error)),
         }

@@ -4,11 +4,10 @@
 
 use clap::{Args, Subcommand};
 
-use crate::engine_calls;
 use crate::error::{CommandError, CommandResult};
 use crate::output;
-use crate::rows::CheckReport;
 use crate::sanitise;
+use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// Look after the store
@@ -37,24 +36,27 @@ impl Store {
 }
 
 /// Looks after it.
-pub(crate) async fn run(args: &Store, at: &Surroundings) -> CommandResult {
+pub(crate) fn run(args: &Store, at: &Surroundings) -> CommandResult {
     match args.action {
         Action::Path => output::data(&format!("{}\n", at.root()?.display())),
         Action::Check => {
-            let report = engine_calls::check(at, false).await?;
-            print(&report)?;
-            if report.problems.is_empty() {
-                return Ok(());
+            let problems = store_calls::check(at)?;
+            print(&problems)?;
+            match problems.len() {
+                0 => Ok(output::note("the store is sound")),
+                count => Err(CommandError::failure(format!("the store has {count} problems"))
+                    .with_hint("`cooper store repair` mends or drops what is wrong")),
             }
-            let error = CommandError::failure(format!("the store has {} problems", report.problems.len()));
-            Err(error.with_hint("`cooper store repair` mends or drops what is wrong"))
         }
-        Action::Repair => print(&engine_calls::check(at, true).await?),
+        Action::Repair => {
+            let done = store_calls::repair(at)?;
+            print(&done)?;
+            output::note(&format!("{} things mended or dropped", done.len()));
+            Ok(())
+        }
     }
 }
 
-fn print(report: &CheckReport) -> CommandResult {
-    output::data(&report.problems.iter().map(|line| sanitise::line(line) + "\n").collect::<String>())?;
-    output::note(&format!("{} things checked, {} problems", report.checked, report.problems.len()));
-    Ok(())
+fn print(lines: &[String]) -> CommandResult {
+    output::data(&lines.iter().map(|line| sanitise::line(line) + "\n").collect::<String>())
 }

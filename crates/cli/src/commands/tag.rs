@@ -4,8 +4,8 @@
 
 use clap::Args;
 
-use crate::engine_calls;
 use crate::error::CommandResult;
+use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// Give an image one more name
@@ -21,7 +21,7 @@ pub(crate) struct Tag {
 }
 
 /// Names.
-pub(crate) async fn run(args: &Tag, at: &Surroundings) -> CommandResult {
+pub(crate) fn run(args: &Tag, at: &Surroundings) -> CommandResult {
     let name = super::build::image_name(&args.name)?;
-    engine_calls::tag(at, &args.image, &name).await
+    store_calls::tag(at, &args.image, &name)
 }

@@ -18,9 +18,9 @@ use crate::terminal::{self, Raw};
 const CHUNK: usize = 16 * 1024;
 
 /// Waits for the container's end, passing everything on meanwhile.
-pub(super) fn follow(mut running: Box<dyn Running>, tty: bool) -> CommandResult<Exit> {
+pub(super) fn follow(running: &mut dyn Running, tty: bool) -> CommandResult<Exit> {
     let pty = running.take_pty();
-    let signals = forward_signals(running.as_ref(), pty.as_ref())?;
+    let signals = forward_signals(running, pty.as_ref())?;
     let raw = if tty { Raw::enter().ok() } else { None };
     let output = pty.map(pass_terminal).transpose();
     let exit = running.wait();

@@ -4,17 +4,16 @@
 
 mod foreground;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::os::fd::AsFd;
 
 use clap::Args;
-use cooper_executor::Exit;
+use cooper_executor::{Exit, MountSource, Network, ProcessMount, Stdio};
+use rustix::fs::{Mode, OFlags};
 
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult, Kind};
 use crate::rows::RunRequest;
-use crate::session::LocalSession;
 use crate::surroundings::Surroundings;
 
 /// Run a command in a container of an image
@@ -75,14 +74,6 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
 
-    /// Platform, if the image has several
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Option<String>,
-
-    /// Ask the registry for a newer image
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "WHEN")]
-    pub(crate) pull: Option<String>,
-
     /// What runs the container
     #[arg(long, value_enum, value_name = "NAME", default_value = "own")]
     pub(crate) runtime: RuntimeChoice,
@@ -102,6 +93,14 @@ pub(crate) struct Run {
     /// Not supported: the host's network is used.
     #[arg(short, long, hide = true)]
     pub(crate) publish: Vec<String>,
+
+    /// Not supported: the image is one of the store.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pub(crate) pull: Option<String>,
+
+    /// Not supported: of an image for several platforms, the host's is run.
+    #[arg(long, hide = true)]
+    pub(crate) platform: Option<String>,
 }
 
 /// docker: the engine itself failed.
@@ -111,13 +110,12 @@ const ENGINE_FAILED: u8 = 125;
 pub(crate) async fn run(args: Run, at: &Surroundings) -> CommandResult {
     let request = request(&args, &at.environment)?;
     let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
-    let session = Arc::new(LocalSession::new(&at.environment));
-    let tty = request.terminal.is_some();
-    let running = engine_calls::run(at, machinery, request, session).await.map_err(engine_failed)?;
-    let exit = tokio::task::spawn_blocking(move || foreground::follow(running, tty))
+    let tty = args.tty;
+    let mut container = engine_calls::run(at, machinery, request).await.map_err(engine_failed)?;
+    let exit = tokio::task::spawn_blocking(move || foreground::follow(container.running.as_mut(), tty))
         .await
         .map_err(|error| CommandError::new(Kind::Code(ENGINE_FAILED), "the container was lost").with_source(error))?;
-    match exit_code(exit?) {
+    match exit_code(exit.map_err(engine_failed)?) {
         0 => Ok(()),
         code => Err(CommandError::new(Kind::Silent(code), "the command failed")),
     }
@@ -147,6 +145,7 @@ fn request(args: &Run, environment: &Environment) -> CommandResult<RunRequest> {
     refuse(args)?;
     Ok(RunRequest {
         image: args.image.clone(),
+<<<<<<< HEAD
         platform: args.platform.as_deref().map(str::parse).transpose()?,
         pull: pull(args.pull.as_deref())?,
         entrypoint: args.entrypoint.as_ref().map(|text| if text.is_empty() { Vec::new() } else { vec![text.clone()] }),
@@ -157,13 +156,18 @@ fn request(args: &Run, environment: &Environment) -> CommandResult<RunRequest> {
             .filter_map(|text| variable(text, environment).transpose())
             .collect::<CommandResult<_>>()?,
         user: args.user.clone(),
+=======
+        args: args.command.clone(),
+        entrypoint: args.entrypoint.clone(),
+        env: variables(args, environment)?,
+>>>>>>> cli
         workdir: args.workdir.as_deref().map(workdir).transpose()?,
-        hostname: args.hostname.clone(),
-        no_network: no_network(args.network.as_deref())?,
-        read_only: args.read_only,
-        volumes: args.volumes.iter().map(|text| volume(text)).collect::<CommandResult<_>>()?,
-        terminal: terminal(args)?,
-        interactive: args.interactive,
+        user: args.user.clone(),
+        hostname: args.hostname.clone().unwrap_or_else(|| "cooper".to_owned()),
+        mounts: args.volumes.iter().map(|text| volume(text)).collect::<CommandResult<_>>()?,
+        readonly: args.read_only,
+        network: network(args.network.as_deref())?,
+        stdio: stdio(args)?,
     })
 }
 
@@ -172,6 +176,8 @@ fn refuse(args: &Run) -> CommandResult {
         (args.detach, "--detach", "containers of cooper run in the foreground"),
         (args.name.is_some(), "--name", "a container is gone when it ends, so nothing could use its name"),
         (!args.publish.is_empty(), "--publish", "the container has the host's network: its ports are the host's"),
+        (args.pull.as_deref().is_some_and(|when| when != "never"), "--pull", "`cooper build --pull` gets newer images"),
+        (args.platform.is_some(), "--platform", "only images for this machine can be run"),
     ];
     match refused.iter().find(|(asked, ..)| *asked) {
         Some((_, flag, hint)) => Err(CommandError::usage(format!("{flag} is not supported")).with_hint(*hint)),
@@ -179,6 +185,7 @@ fn refuse(args: &Run) -> CommandResult {
     }
 }
 
+<<<<<<< HEAD
 fn pull(text: Option<&str>) -> CommandResult<bool> {
     match text {
         None | Some("missing") => Ok(false),
@@ -186,16 +193,23 @@ fn pull(text: Option<&str>) -> CommandResult<bool> {
         Some(other) => {
             Err(CommandError::usage(format!("--pull `{other}` is not supported")).with_hint("always or missing"))
         }
+=======
+/// The variables of the command line; a container with a terminal is told what kind, as docker does.
+fn variables(args: &Run, environment: &Environment) -> CommandResult<Vec<String>> {
+    let mut variables = Vec::new();
+    if args.tty {
+        variables.push(format!("TERM={}", environment.get("TERM").unwrap_or("xterm")));
+>>>>>>> cli
     }
-}
-
-/// `None` for a name without a value that is not set here either.
-fn variable(text: &str, environment: &Environment) -> CommandResult<Option<String>> {
-    let (name, _) = crate::commands::build::key_value("--env", text)?;
-    match text.contains('=') {
-        true => Ok(Some(text.to_owned())),
-        false => Ok(environment.get(&name).map(|value| format!("{name}={value}"))),
+    for text in &args.env {
+        let (name, _) = crate::commands::build::key_value("--env", text)?;
+        match text.contains('=') {
+            true => variables.push(text.clone()),
+            // A name that is not set here either is left out, as docker does.
+            false => variables.extend(environment.get(&name).map(|value| format!("{name}={value}"))),
+        }
     }
+    Ok(variables)
 }
 
 fn workdir(text: &str) -> CommandResult<String> {
@@ -205,17 +219,22 @@ fn workdir(text: &str) -> CommandResult<String> {
     }
 }
 
-fn no_network(text: Option<&str>) -> CommandResult<bool> {
+fn network(text: Option<&str>) -> CommandResult<Network> {
     match text {
+<<<<<<< HEAD
         None | Some("host" | "default") => Ok(false),
         Some("none") => Ok(true),
+=======
+        None | Some("host" | "default") => Ok(Network::Host),
+        Some("none") => Ok(Network::None),
+>>>>>>> cli
         Some(other) => {
             Err(CommandError::usage(format!("--network `{other}` is not supported")).with_hint("host or none"))
         }
     }
 }
 
-fn volume(text: &str) -> CommandResult<(PathBuf, String, bool)> {
+fn volume(text: &str) -> CommandResult<ProcessMount> {
     let wrong = || CommandError::usage(format!("--volume `{text}` is not HOST:CONTAINER[:ro]"));
     let (host, target, readonly) = match text.split(':').collect::<Vec<_>>()[..] {
         [host, target] => (host, target, false),
@@ -230,20 +249,29 @@ fn volume(text: &str) -> CommandResult<(PathBuf, String, bool)> {
     if !host.contains('/') && host != "." && host != ".." {
         return Err(wrong().with_hint(format!("for a directory of the host: `./{host}`")));
     }
-    let host = std::fs::canonicalize(host)
-        .map_err(|error| CommandError::failure(format!("--volume: cannot find `{host}`")).with_source(error))?;
-    Ok((host, target.to_owned(), readonly))
+    let opened = rustix::fs::open(host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| CommandError::failure(format!("--volume: cannot open `{host}`")).with_source(error))?;
+    Ok(ProcessMount { target: target.to_owned(), source: MountSource::Bind(opened), readonly })
 }
 
-fn terminal(args: &Run) -> CommandResult<Option<(u16, u16)>> {
+/// A terminal of its own, or this process's streams; without `--interactive` the input is empty.
+fn stdio(args: &Run) -> CommandResult<Stdio> {
     use std::io::IsTerminal;
-    if !args.tty {
-        return Ok(None);
+    if args.tty {
+        if args.interactive && !std::io::stdin().is_terminal() {
+            return Err(CommandError::usage("the input is not a terminal").with_hint("leave out `--tty`"));
+        }
+        let (rows, cols) = crate::terminal::size();
+        return Ok(Stdio::Pty { rows, cols });
     }
-    if args.interactive && !std::io::stdin().is_terminal() {
-        return Err(CommandError::usage("the input is not a terminal").with_hint("leave out `--tty`"));
-    }
-    Ok(Some(crate::terminal::size()))
+    let failed = |error: std::io::Error| CommandError::failure("cannot pass the streams on").with_source(error);
+    let input = match args.interactive {
+        true => std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?,
+        false => std::fs::File::open("/dev/null").map_err(failed)?.into(),
+    };
+    let output = std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
+    let errors = std::io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
+    Ok(Stdio::Fds(input, output, errors))
 }
 
 #[cfg(test)]
@@ -262,31 +290,48 @@ mod tests {
 
     #[test]
     fn flags_end_at_the_image() {
+<<<<<<< HEAD
         let request =
             parse(&["--rm", "-e", "A", "-e", "B=x", "-e", "C", "-w", "/w", "-u", "1:2", "img", "ls", "-l", "--rm"])
                 .unwrap();
+=======
+        let line = ["--rm", "-e", "A", "-e", "B=x", "-e", "C", "-w", "/w", "-u", "1:2", "img", "ls", "-l", "--rm"];
+        let request = parse(&line).unwrap();
+>>>>>>> cli
         assert_eq!(request.image, "img");
-        assert_eq!(request.command, ["ls", "-l", "--rm"]);
+        assert_eq!(request.args, ["ls", "-l", "--rm"]);
         assert_eq!(request.env, ["A=env", "B=x"]);
         assert_eq!((request.workdir.as_deref(), request.user.as_deref()), (Some("/w"), Some("1:2")));
-        assert_eq!((request.entrypoint, request.terminal, request.no_network), (None, None, false));
+        assert_eq!((request.entrypoint, request.network), (None, Network::Host));
+        assert!(matches!(request.stdio, Stdio::Fds(..)));
     }
 
     #[test]
     fn entrypoint_and_switches() {
-        let request = parse(&["-i", "--entrypoint", "sh", "--read-only", "--network=none", "--pull", "img"]).unwrap();
-        assert_eq!(request.entrypoint, Some(vec!["sh".into()]));
-        assert!(request.interactive && request.read_only && request.no_network && request.pull);
-        assert_eq!(parse(&["--entrypoint", "", "img"]).unwrap().entrypoint, Some(Vec::new()));
+        let request =
+            parse(&["-i", "--entrypoint", "sh", "--read-only", "--network=none", "--hostname", "h", "img"]).unwrap();
+        assert_eq!((request.entrypoint.as_deref(), request.hostname.as_str()), (Some("sh"), "h"));
+        assert!(request.readonly && request.network == Network::None);
+        assert_eq!(parse(&["--entrypoint", "", "img"]).unwrap().entrypoint.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_terminal_is_announced() {
+        let request = parse(&["-t", "img"]).unwrap();
+        assert!(matches!(request.stdio, Stdio::Pty { rows, cols } if rows > 0 && cols > 0));
+        assert_eq!(request.env, ["TERM=xterm"]);
     }
 
     #[test]
     fn volumes() {
         let dir = tempfile::tempdir().unwrap();
-        let host = std::fs::canonicalize(dir.path()).unwrap();
-        let shown = host.display();
-        assert_eq!(volume(&format!("{shown}:/x")).unwrap(), (host.clone(), "/x".into(), false));
-        assert_eq!(volume(&format!("{shown}:/x:ro")).unwrap(), (host.clone(), "/x".into(), true));
+        let shown = dir.path().display();
+        for (text, readonly) in
+            [(format!("{shown}:/x"), false), (format!("{shown}:/x:ro"), true), (format!("{shown}:/x:z"), false)]
+        {
+            let mount = volume(&text).unwrap();
+            assert_eq!((mount.target.as_str(), mount.readonly), ("/x", readonly), "{text}");
+        }
         for text in ["x", "name:/x", "/no/such:/x", ":/x", "/:rel", "/:/x:ro:z", "/:/x:q"] {
             assert!(volume(text).is_err(), "{text}");
         }
@@ -300,7 +345,8 @@ mod tests {
             (&["-p", "80:80", "img"], "--publish is not supported"),
             (&["--network", "bridge", "img"], "hint: host or none"),
             (&["-w", "rel", "img"], "not an absolute path"),
-            (&["--pull=sometimes", "img"], "hint: always or missing"),
+            (&["--pull", "img"], "--pull is not supported"),
+            (&["--platform", "linux/arm64", "img"], "--platform is not supported"),
         ] {
             let message = parse(line).unwrap_err();
             assert!(message.contains(expect), "{line:?}: {message}");
