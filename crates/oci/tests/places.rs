@@ -381,3 +381,17 @@ fn other_tools_read_archives_and_layouts() {
         assert_eq!(std::fs::read(scratch.path().join("bundle/rootfs/bin/sh")).unwrap(), b"#!");
     }
 }
+
+/// Callers run these on threads of their own choosing.
+#[test]
+fn futures_can_move_between_threads() {
+    fn check<T: Send>(_: T) {}
+    let (blobs, root) = sample();
+    let options = CopyOptions::default();
+    let mut out: Vec<u8> = Vec::new();
+    check(copy(&root, &blobs, &blobs, &options));
+    check(validate(&root, &blobs));
+    check(choose(&root, &Platform::host(), &blobs));
+    check(write_oci_archive(&mut out, &root, &[], &blobs));
+    check(write_docker_archive(&mut out, &root, &[], &blobs));
+}
