@@ -150,6 +150,9 @@ fn hostile_entries_are_errors() {
         ("sets `path` twice", [pax(&[("path", "x"), ("path", "y")]), plain("a", b'0', 0)].concat()),
         ("half a sparse", [pax(&[("GNU.sparse.name", "x")]), plain("a", b'0', 0)].concat()),
         ("half a sparse", [pax(&[("GNU.sparse.name", "x"), ("GNU.sparse.size", "0")]), plain("a", b'5', 0)].concat()),
+        ("name of a directory", plain("a/", b'7', 0)),
+        ("device number", block(b"a", b'0', b"0", |b| b[330] = b'x')),
+        ("mtime", [pax(&[("mtime", "1")]), block(b"a", b'0', b"0", |b| b[140] = b'x')].concat()),
         ("has no name", plain("", b'0', 0)),
         ("unknown type", plain("a", b'X', 0)),
         (

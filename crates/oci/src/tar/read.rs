@@ -220,6 +220,9 @@ impl<R: Read> TarReader<R> {
         let kind = match header.kind() {
             // Before directories had a type of their own, a trailing slash said so.
             b'0' | 0 if fields.name.ends_with(b"/") => EntryKind::Dir,
+            b'7' | b'S' if fields.name.ends_with(b"/") => {
+                return Err(invalid(format!("the file `{}` has the name of a directory", fields.shown())));
+            }
             b'0' | 0 | b'7' => return self.file(header, fields, size),
             b'S' if header.dialect == Dialect::Gnu => return self.file(header, fields, size),
             b'1' => EntryKind::Hardlink { target: fields.hardlink()? },
