@@ -183,6 +183,30 @@ fn a_layout_is_a_place() {
 }
 
 #[test]
+fn names_of_a_layout_move() {
+    let scratch = tempfile::tempdir().unwrap();
+    let layout = Layout::create(scratch.path()).unwrap();
+    let (old, new) = (Descriptor::of(MediaType::MANIFEST, b"old"), Descriptor::of(MediaType::MANIFEST, b"new"));
+    let mut tagged = old.clone();
+    tagged.annotations.insert(cooper_oci::REF_NAME.into(), "3".into());
+    for (descriptor, names, expect) in [
+        (&old, vec![], 1),
+        (&old, vec![], 1),
+        (&tagged, vec![], 1),
+        (&old, names(), 2),
+        (&new, names(), 2),
+        (&new, vec!["debian:3".parse().unwrap()], 3),
+    ] {
+        layout.add(descriptor, &names).unwrap();
+        assert_eq!(layout.index().unwrap().manifests.len(), expect, "{descriptor:?} {names:?}");
+    }
+    assert_eq!(layout.find(Some("alpine:3")).unwrap().digest, new.digest);
+    layout.add(&old, &["busybox:3".parse().unwrap()]).unwrap();
+    let error = layout.find(Some("3")).unwrap_err();
+    assert!(error.to_string().contains("several images"), "{error}");
+}
+
+#[test]
 fn a_layout_keeps_nothing_that_is_wrong() {
     let scratch = tempfile::tempdir().unwrap();
     let layout = Layout::create(scratch.path()).unwrap();
