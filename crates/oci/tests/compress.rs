@@ -272,3 +272,22 @@ fn a_flood_of_empty_members_and_skippable_frames_is_read_in_place() {
     decompress(io::Cursor::new(frame.repeat(100_000))).unwrap().read_to_end(&mut out).unwrap();
     assert!(out.is_empty());
 }
+
+/// The bytes of every layer ever written hang on these. When they change, so must the names in `compress/piece.rs`.
+#[test]
+fn bytes_are_those_of_other_machines() {
+    let bytes = tar(&[file("a", &text(3 << 20, 7))]);
+    for (compression, expect) in [(Compression::GZIP, "206bc9db3f98"), (Compression::ZSTD, "ZS")] {
+        assert_eq!(write(&bytes, compression, None).1.digest.short(), expect);
+    }
+}
+
+/// A piece key names the version of its compressor: another version may write other bytes for the same key.
+#[test]
+fn piece_keys_name_the_locked_compressors() {
+    let lock = include_str!("../../../Cargo.lock");
+    for (name, version) in [("libdeflater", "1.26.1"), ("zstd-sys", "2.1.2+zstd.1.5.7")] {
+        let locked = format!("name = \"{name}\"\nversion = \"{version}\"");
+        assert!(lock.contains(&locked), "{name} is no longer {version}: change its name in compress/piece.rs");
+    }
+}
