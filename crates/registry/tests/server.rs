@@ -410,3 +410,23 @@ async fn a_token_is_good_only_for_its_scopes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn copy_moves_an_image_between_registries_and_memory() {
+    within(async {
+        use cooper_oci::{CopyOptions, MemoryBlobs, copy};
+        let (first, second) = (closed_server(true).await, open_server().await);
+        let login = client(&first.addr().to_string(), basic("user", "pass-x"));
+        let from = repository(&login, first.addr(), "a:1");
+        let layers = vec![noise(3_000_000, 61), noise(1000, 62)];
+        let root = push_image(&from, &layers).await;
+        let memory = MemoryBlobs::new();
+        copy(&root, &from, &memory, &CopyOptions::default()).await.unwrap();
+        let to = repository(&anonymous(), second.addr(), "b:1");
+        copy(&root, &memory, &to, &CopyOptions::default()).await.unwrap();
+        let (_, bytes) = to.manifest(Target::Digest(&root.digest)).await.unwrap();
+        to.put_manifest(to.reference().target(), root.media_type.clone(), bytes).await.unwrap();
+        assert_eq!(pull_image(&to).await, (root, layers));
+    })
+    .await;
+}
