@@ -26,10 +26,6 @@ struct Answer {
 
 /// What `docker-credential-<program>` knows of `registry`; nothing when it knows nothing.
 pub async fn get(program: &str, registry: &str) -> Result<Option<Credentials>> {
-    get_within(program, registry, TIMEOUT).await
-}
-
-async fn get_within(program: &str, registry: &str, timeout: Duration) -> Result<Option<Credentials>> {
     if !is_name(program) {
         return Err(Error::new(
             ErrorKind::Invalid,
@@ -37,8 +33,12 @@ async fn get_within(program: &str, registry: &str, timeout: Duration) -> Result<
         ));
     }
     let command = format!("docker-credential-{program}");
+    ask(&command, registry, TIMEOUT).await
+}
+
+async fn ask(command: &str, registry: &str, timeout: Duration) -> Result<Option<Credentials>> {
     let failed = |why: String| Error::new(ErrorKind::Io, format!("{command} failed for {registry}: {why}"));
-    let child = spawn(&command).map_err(|e| failed(e.to_string()).with_source(e))?;
+    let child = spawn(command).map_err(|e| failed(e.to_string()).with_source(e))?;
     // Dropping the child kills it.
     let answer = tokio::time::timeout(timeout, talk(child, registry)).await;
     let (success, output) = answer
@@ -113,5 +113,39 @@ mod tests {
         }
         let error = get("cooper-test-no-such", "r").await.unwrap_err();
         assert!(error.to_string().contains("docker-credential-cooper-test-no-such"), "{error}");
+    }
+
+    /// Asks a shell script.
+    async fn script(text: &str) -> Result<Option<Credentials>> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("helper");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        loop {
+            match ask(path.to_str().unwrap(), "r.example", Duration::from_secs(2)).await {
+                // Another test's fork may hold the script open for writing for a moment.
+                Err(error) if error.to_string().contains("busy") => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn helpers_are_run_and_bounded() {
+        let found = script(r#"read r; echo "{\"Username\":\"u\",\"Secret\":\"$1-$r\"}""#).await.unwrap();
+        assert_eq!(found, Some(Credentials::Basic { username: "u".into(), password: "get-r.example".into() }));
+        let none = script("echo credentials not found in native keychain; exit 1").await.unwrap();
+        assert_eq!(none, None);
+        for (text, expect) in [
+            ("printf 'locked\\033[0m'; exit 1", "locked"),
+            ("echo secret-x", "not understood"),
+            ("exec sleep 1000", "no answer"),
+            ("exec yes", ""),
+        ] {
+            let error = script(text).await.unwrap_err();
+            assert!(error.to_string().contains(expect), "{text}: {error}");
+            assert!(!format!("{error:?}").contains("secret-x"));
+        }
     }
 }

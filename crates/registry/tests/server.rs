@@ -301,3 +301,132 @@ async fn hostile_paths_are_refused() {
     })
     .await;
 }
+
+/// Status and body of a request made by hand.
+async fn send(addr: std::net::SocketAddr, head: &str, body: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let (line, headers) = head.split_once('|').unwrap_or((head, ""));
+    let headers = headers.replace('|', "\r\n");
+    let more = if headers.is_empty() { String::new() } else { format!("{headers}\r\n") };
+    let length = body.len();
+    let request =
+        format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    (text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default(), text)
+}
+
+#[tokio::test]
+async fn pieces_go_in_order_and_an_upload_belongs_to_its_repository() {
+    within(async {
+        let server = open_server().await;
+        let addr = server.addr();
+        let (status, text) = send(addr, "POST /v2/a/blobs/uploads/", "").await;
+        assert_eq!(status, 202);
+        let place = text.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().trim().to_owned();
+        let digest = Digest::of(b"abcdef");
+        for (head, body, expect) in [
+            (format!("PATCH {place}|Content-Range: 0-2"), "abc", 202),
+            (format!("PATCH {place}|Content-Range: 0-2"), "abc", 416),
+            (format!("PATCH {place}|Content-Range: 4-5"), "x", 416),
+            (format!("PATCH {}", place.replace("/v2/a/", "/v2/b/")), "x", 404),
+            (format!("GET {place}"), "", 204),
+            (format!("PUT {place}"), "", 400),
+            (format!("PUT {place}?digest={digest}"), "def", 201),
+            (format!("PUT {place}?digest={digest}"), "def", 404),
+            (format!("GET /v2/a/blobs/{digest}|Range: bytes=2-3"), "", 206),
+            (format!("GET /v2/a/blobs/{digest}|Range: bytes=9-"), "", 416),
+            (format!("GET /v2/b/blobs/{digest}"), "", 404),
+            (format!("POST /v2/c/blobs/uploads/?digest={digest}"), "wrong", 400),
+            (format!("POST /v2/c/blobs/uploads/?digest={digest}"), "abcdef", 201),
+            (format!("DELETE /v2/a/blobs/{digest}"), "", 202),
+            (format!("GET /v2/a/blobs/{digest}"), "", 404),
+            (format!("GET /v2/c/blobs/{digest}"), "", 200),
+            ("POST /v2/c/tags/list".to_owned(), "", 405),
+        ] {
+            assert_eq!(send(addr, &head, body).await.0, expect, "{head}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn referrers_are_listed_and_filtered_and_go_with_their_manifest() {
+    within(async {
+        let server = open_server().await;
+        let addr = server.addr();
+        let to = repository(&anonymous(), addr, "a:1");
+        let image = push_image(&to, &[]).await;
+        let empty = Descriptor::of(MediaType::EMPTY, b"{}");
+        to.put(&empty, body_from_bytes(&b"{}"[..])).await.unwrap();
+        let mut statement = Manifest::new(empty, vec![]);
+        statement.subject = Some(image.clone());
+        statement.artifact_type = Some("application/spdx".into());
+        let bytes = serde_json::to_vec(&statement).unwrap();
+        let digest = Digest::of(&bytes);
+        to.put_manifest(Target::Digest(&digest), MediaType::MANIFEST.into(), bytes).await.unwrap();
+        let list = format!("GET /v2/a/referrers/{}", image.digest);
+        for (query, expect) in [("", true), ("?artifactType=application/spdx", true), ("?artifactType=other", false)] {
+            let (status, text) = send(addr, &format!("{list}{query}"), "").await;
+            assert_eq!((status, text.contains(digest.hex())), (200, expect), "{query}");
+        }
+        assert_eq!(send(addr, &format!("DELETE /v2/a/manifests/{digest}"), "").await.0, 202);
+        assert!(!send(addr, &list, "").await.1.contains(digest.hex()));
+        assert_eq!(send(addr, "DELETE /v2/a/manifests/1", "").await.0, 202);
+        assert_eq!(send(addr, "GET /v2/a/manifests/1", "").await.0, 404);
+        assert_eq!(send(addr, &format!("GET /v2/a/manifests/{}", image.digest), "").await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_is_good_only_for_its_scopes() {
+    within(async {
+        let server = closed_server(true).await;
+        let addr = server.addr();
+        let login = "Authorization: Basic dXNlcjpwYXNzLXg=";
+        let (status, text) = send(addr, &format!("GET /token?scope=repository:a:pull|{login}"), "").await;
+        assert_eq!(status, 200);
+        let token = text.split("\"token\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+        for (head, expect) in [
+            ("GET /v2/a/tags/list", 404),
+            ("GET /v2/b/tags/list", 401),
+            ("POST /v2/a/blobs/uploads/", 401),
+            ("DELETE /v2/a/manifests/x", 401),
+        ] {
+            assert_eq!(send(addr, &format!("{head}|Authorization: Bearer {token}"), "").await.0, expect, "{head}");
+        }
+        let twice = format!("GET /v2/a/tags/list|Authorization: Bearer {token}|Authorization: Bearer {token}");
+        assert_eq!(send(addr, &twice, "").await.0, 401);
+        assert_eq!(
+            send(addr, &format!("GET /v2/a/tags/list|{login}"), "").await.0,
+            401,
+            "Basic is for the token service"
+        );
+        assert_eq!(send(addr, "GET /token?scope=repository:a:pull", "").await.0, 401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn copy_moves_an_image_between_registries_and_memory() {
+    within(async {
+        use cooper_oci::{CopyOptions, MemoryBlobs, copy};
+        let (first, second) = (closed_server(true).await, open_server().await);
+        let login = client(&first.addr().to_string(), basic("user", "pass-x"));
+        let from = repository(&login, first.addr(), "a:1");
+        let layers = vec![noise(3_000_000, 61), noise(1000, 62)];
+        let root = push_image(&from, &layers).await;
+        let memory = MemoryBlobs::new();
+        copy(&root, &from, &memory, &CopyOptions::default()).await.unwrap();
+        let to = repository(&anonymous(), second.addr(), "b:1");
+        copy(&root, &memory, &to, &CopyOptions::default()).await.unwrap();
+        let (_, bytes) = to.manifest(Target::Digest(&root.digest)).await.unwrap();
+        to.put_manifest(to.reference().target(), root.media_type.clone(), bytes).await.unwrap();
+        assert_eq!(pull_image(&to).await, (root, layers));
+    })
+    .await;
+}
