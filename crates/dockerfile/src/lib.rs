@@ -4,14 +4,19 @@
 
 pub mod ast;
 mod diagnostic;
+mod evaluate;
 pub mod expand;
+mod image;
 pub mod lint;
+mod lower;
 mod nearest;
 pub mod parse;
 mod render;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
-pub use lint::lint;
+pub use evaluate::{Args, BaseKey, Bases, Evaluation, Named, Stages, evaluate};
+pub use lint::{lint, lint_with};
+pub use lower::{Lowered, lower};
 pub use nearest::nearest;
 pub use parse::parse;
 pub use render::{excerpt, line_column, render};

@@ -89,3 +89,62 @@ impl Error {
         self
     }
 }
+
+/// An error of the image crate, told as `what`.
+pub(crate) fn from_oci(error: cooper_oci::Error, what: &str) -> Error {
+    let kind = match error.kind() {
+        cooper_oci::ErrorKind::NotFound => ErrorKind::NotFound,
+        cooper_oci::ErrorKind::Unauthorized => ErrorKind::Unauthorized,
+        cooper_oci::ErrorKind::Retry => ErrorKind::Retry,
+        cooper_oci::ErrorKind::Io => ErrorKind::Io,
+        _ => ErrorKind::User,
+    };
+    let hint = error.hint().map(str::to_owned);
+    Error { hints: hint.into_iter().collect(), ..Error::new(kind, format!("{what}: {error}")).with_source(error) }
+}
+
+/// An error of the store, told as `what`.
+pub(crate) fn from_store(error: cooper_store::Error, what: &str) -> Error {
+    let hint = error.hint().map(str::to_owned);
+    let kind = match error.kind() {
+        cooper_store::ErrorKind::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Io,
+    };
+    Error { hints: hint.into_iter().collect(), ..Error::new(kind, format!("{what}: {error}")).with_source(error) }
+}
+
+/// An error of the executor.
+pub(crate) fn from_executor(error: cooper_executor::Error) -> Error {
+    let kind = match error.kind() {
+        cooper_executor::ErrorKind::Process => ErrorKind::User,
+        cooper_executor::ErrorKind::Host => ErrorKind::Host,
+        cooper_executor::ErrorKind::Io => ErrorKind::Io,
+    };
+    let hint = error.hint().map(str::to_owned);
+    Error { hints: hint.into_iter().collect(), ..Error::new(kind, error.to_string()).with_source(error) }
+}
+
+/// An error as everyone gets it who waited for the same work.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedError(pub(crate) std::sync::Arc<Error>);
+
+impl From<Error> for SharedError {
+    fn from(error: Error) -> Self {
+        Self(std::sync::Arc::new(error))
+    }
+}
+
+impl SharedError {
+    /// The error itself, or a copy of what it says when others hold it too.
+    pub(crate) fn into_error(self) -> Error {
+        std::sync::Arc::try_unwrap(self.0).unwrap_or_else(|shared| Error {
+            place: shared.place,
+            step: shared.step.clone(),
+            exit_code: shared.exit_code,
+            hints: shared.hints.clone(),
+            diagnostics: shared.diagnostics.clone(),
+            dockerfile: shared.dockerfile.clone(),
+            ..Error::new(shared.kind, shared.what.clone())
+        })
+    }
+}

@@ -2,12 +2,34 @@
 //!
 //! Knows nothing of terminals, environments, home directories, argument parsing or protobuf.
 
+mod assemble;
+mod build;
+mod copy;
+mod engine;
 mod error;
 mod event;
+mod explain;
+mod export;
+mod files;
+mod filesystem;
+mod journal;
+mod ops;
 mod request;
+mod run;
+mod seal;
 mod session;
+mod source;
+mod transfer;
+mod worker;
 
+pub use build::build;
+pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
+pub use explain::{Explanation, explain};
+pub use export::Format;
+pub use journal::{Journal, State};
 pub use request::{Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
+pub use run::{Container, RunRequest, run};
 pub use session::Session;
+pub use transfer::{load, save};

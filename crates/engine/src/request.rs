@@ -25,6 +25,8 @@ pub struct Request {
     pub platforms: Vec<Platform>,
     /// `--build-context`.
     pub contexts: BTreeMap<String, NamedContext>,
+    /// Texts of the ignore files of named contexts that are directories, by name.
+    pub context_ignores: BTreeMap<String, String>,
     /// `-t`.
     pub tags: Vec<Reference>,
     /// `--output`, `--push`, `--load`.

@@ -1,6 +1,6 @@
 //! The graph: an arena of vertices, each with an operation and the edges it takes its inputs from.
 
-use crate::{Exec, FileOp, Source};
+use crate::{Exec, FileAction, FileOp, Selection, Source};
 use cooper_oci::Platform;
 
 /// Index of a vertex in its [`Definition`].
@@ -89,4 +89,74 @@ pub struct SourceLocation {
     pub first_line: u32,
     /// Last line.
     pub last_line: u32,
+}
+
+/// Text of a content in a dump: longer ones are given by their length.
+const SHOWN_BYTES_MAX: usize = 200;
+
+impl Definition {
+    /// A stable dump for tests and people: a line for each vertex with its number, its name, its key inputs, and how it
+    /// looks at its inputs.
+    pub fn to_text(&self) -> String {
+        let lines = self.vertices.iter().enumerate().map(|(id, vertex)| vertex.to_line(id));
+        lines.collect()
+    }
+}
+
+impl Vertex {
+    fn to_line(&self, id: usize) -> String {
+        let mut line = format!("{id}:");
+        for (index, input) in self.inputs.iter().enumerate() {
+            let selection = match self.op.selection(index) {
+                Selection::Whole => String::new(),
+                paths => format!("({})", paths.text()),
+            };
+            line.push_str(&format!(" <{}{selection}>", input.vertex.0));
+        }
+        for input in self.op.key_inputs() {
+            match (input.name.as_str(), input.value.as_str()) {
+                ("op", op) => line.push_str(&format!(" {op}")),
+                // Shown as text below.
+                ("content" | "pipe content", _) => {}
+                (name, value) => line.push_str(&format!(" {name}={}", shown(value))),
+            }
+        }
+        for content in contents(&self.op) {
+            line.push_str(&format!(" data={}", shown(&content)));
+        }
+        if self.meta.no_cache {
+            line.push_str(" no-cache");
+        }
+        line.push_str(&format!(" # {}\n", self.meta.name));
+        line
+    }
+}
+
+/// Here-documents, whose key inputs are only hashes.
+fn contents(op: &Op) -> Vec<String> {
+    let text = |data: &[u8]| String::from_utf8_lossy(data).into_owned();
+    match op {
+        Op::Exec(Exec { pipe: Some((_, data)), .. }) => vec![text(data)],
+        Op::File(file) => file
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                FileAction::MakeFile { data, .. } => Some(text(data)),
+                FileAction::Copy { .. } | FileAction::MakeDir { .. } => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Quoted where it is not one plain word.
+fn shown(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_graphic() && c != '"';
+    if value.len() > SHOWN_BYTES_MAX {
+        format!("<{} bytes>", value.len())
+    } else if !value.is_empty() && value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        format!("{value:?}")
+    }
 }

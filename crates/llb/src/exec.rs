@@ -1,4 +1,8 @@
 //! Running a process.
+//!
+//! Knows nothing of how or where it runs.
+
+use cooper_oci::Platform;
 
 /// Runs one process in the filesystem of input 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +19,10 @@ pub struct Exec {
     pub user: String,
     /// Host name in the sandbox; the fixed default when absent.
     pub hostname: Option<String>,
+    /// Lines added to the hosts file: name and address. The address stays out of the key, as in BuildKit.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Platform the process is for; the machine's when absent.
+    pub platform: Option<Platform>,
     /// Network the process sees.
     pub network: Network,
     /// Sandbox or not.

@@ -35,8 +35,10 @@ pub enum FileAction {
     },
     /// Writes a file (here-documents).
     MakeFile {
-        /// Absolute path; a trailing `/` is not allowed.
+        /// Absolute path; a trailing `/` is not allowed. Missing parents are made, 0755.
         path: String,
+        /// If `path` turns out to be a directory, the file is made in it under this name (`COPY <<name /dir`).
+        name: Option<String>,
         /// Content.
         data: Vec<u8>,
         /// Mode bits.
@@ -54,9 +56,11 @@ pub enum FileAction {
 }
 
 /// One source of a copy.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CopySource {
-    /// Path below the input's root, without leading `/`, `..` clamped to the root. May hold `*`, `?`, `[..]` (Go `filepath.Match`).
+    /// Path below the input's root, without leading `/`, `..` clamped to the root; empty for the root itself.
+    /// May hold `*`, `?`, `[..]` (Go `filepath.Match`); with `--parents` also `**`, and one `/./` (or a leading `./`
+    /// for none) marks where the kept directories begin.
     pub path: String,
     /// The pattern characters have their meaning.
     pub wildcard: bool,

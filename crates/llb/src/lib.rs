@@ -2,16 +2,20 @@
 //!
 //! Knows nothing of Dockerfile syntax, protobuf, or how an operation runs.
 
+mod chmod;
 mod definition;
 mod exec;
 mod file;
+mod glob;
 mod key;
 mod pattern;
+mod selection;
 mod source;
 
 pub use definition::{Definition, Input, Meta, Op, SourceLocation, Vertex, VertexId};
 pub use exec::{CacheSharing, Exec, Mount, MountKind, Network, Security};
 pub use file::{Chmod, Chown, CopySource, FileAction, FileOp, UserName};
-pub use key::KeyInput;
-pub use pattern::{Ignore, PatternError};
+pub use key::{KeyInput, op_digest};
+pub use pattern::{Ignore, MatchState, PatternError, clean, glob_match};
+pub use selection::{Paths, Selection};
 pub use source::{ResolveMode, Source};

@@ -49,6 +49,9 @@ mod statcache;
 mod store;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use blob_io::{BlobReader, BlobWriter};
 pub use builds::Build;
 pub use check::{Problem, ProblemKind};
@@ -64,4 +67,10 @@ pub use records::{KeyInputRow, Record};
 pub use repair::Action;
 pub use statcache::{Stat, StatCache};
 pub use store::{OpenOptions, Ownership, Store};
+
+pub mod listing;
+pub mod root;
+
+pub use listing::{ContentDigest, Listing, ListingBuilder};
+pub use root::{FileKind, Inode, Root, User};
 pub use tree::Failpoint;

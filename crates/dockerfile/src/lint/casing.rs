@@ -2,8 +2,9 @@
 //!
 //! Does not know what the words mean.
 
+use super::by_stage;
 use crate::Diagnostic;
-use crate::ast::{Dockerfile, InstructionKind, Word};
+use crate::ast::{Dockerfile, Instruction, InstructionKind, Word};
 
 pub(super) fn check(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
     consistent_instructions(file, found);
@@ -27,9 +28,10 @@ fn is_upper(word: &str) -> bool {
     word == word.to_uppercase()
 }
 
-/// As in BuildKit, upper case wins a draw and words of mixed case have no vote.
+/// As in BuildKit, upper case wins a draw, words of mixed case have no vote, and ARGs before the first FROM do not count.
 fn consistent_instructions(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
-    let keywords = || file.instructions.iter().map(|instruction| &instruction.keyword);
+    let in_stages = |(stage, _): &(usize, &Instruction)| *stage > 0;
+    let keywords = || by_stage(file).filter(in_stages).map(|(_, instruction)| &instruction.keyword);
     let lower = keywords().filter(|word| is_lower(&word.text)).count();
     let upper = keywords().filter(|word| is_upper(&word.text)).count();
     for word in keywords() {

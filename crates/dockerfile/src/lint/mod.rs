@@ -3,6 +3,7 @@
 //! Does not know build arguments, base images or the context; rules that need them are raised where these are known.
 
 mod casing;
+mod comments;
 mod options;
 mod stages;
 mod values;
@@ -10,47 +11,50 @@ mod values;
 use crate::Diagnostic;
 use crate::ast::{Dockerfile, Instruction, InstructionKind};
 use options::Options;
-pub(crate) use options::apply_options;
+pub(crate) use options::check_directive;
 
-/// All rules, in the order of the file. `# check=skip=..` is honoured at the top of the file and above an instruction,
-/// `error=true` at the top.
+/// Rules that run only if `# check=experimental=..` names them.
+const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
+
+/// All rules, in the order of the file. `# check=skip=..` and `experimental=..` are honoured at the top of the file and above an
+/// instruction, `error=true` at the top.
 pub fn lint(file: &Dockerfile) -> Vec<Diagnostic> {
+    lint_with(file, None)
+}
+
+/// The same with options that replace those at the top of the file: the build argument `BUILDKIT_DOCKERFILE_CHECK`.
+pub fn lint_with(file: &Dockerfile, check: Option<&str>) -> Vec<Diagnostic> {
+    let global = check.map_or_else(|| Options::of_file(file), Options::parse);
     let mut found = Vec::new();
     casing::check(file, &mut found);
     stages::check(file, &mut found);
     values::check(file, &mut found);
+    comments::check(file, &mut found);
     found.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.rule));
     let local = local_options(file);
     found.retain(|diagnostic| {
-        !local.iter().any(|(place, options)| {
-            place.span.start <= diagnostic.span.start
-                && diagnostic.span.start < place.span.end
-                && options.skips(diagnostic.rule)
-        })
+        let at = local.partition_point(|(instruction, _)| instruction.span.start <= diagnostic.span.start);
+        let local = at.checked_sub(1).and_then(|i| local.get(i));
+        let local =
+            local.filter(|(instruction, _)| diagnostic.span.start < instruction.span.end).map(|(_, options)| options);
+        if EXPERIMENTAL.contains(&diagnostic.rule) {
+            let mut options = local.into_iter().chain([&global]);
+            return options.any(|options| options.wants_experimental(diagnostic.rule));
+        }
+        local.is_none_or(|options| !options.skips(diagnostic.rule))
     });
-    apply_options(file, found)
+    options::apply(&global, found)
 }
 
-/// Instructions that have a comment `# check=..` right above.
+/// Instructions that have a comment `# check=..` right above, in order.
 fn local_options(file: &Dockerfile) -> Vec<(&Instruction, Options)> {
-    let mut comments = file.comments.iter().peekable();
-    let mut local = Vec::new();
-    for instruction in &file.instructions {
-        let mut above = Vec::new();
-        while let Some(comment) = comments.next_if(|comment| comment.span.start < instruction.span.end) {
-            if comment.span.start >= instruction.span.start {
-                continue;
-            }
-            match comment.text.trim_start_matches('#').trim() {
-                "" => above.clear(),
-                text => above.push(text),
-            }
-        }
-        if let Some(text) = above.iter().find_map(|text| check_comment(text)) {
-            local.push((instruction, Options::parse(text)));
-        }
-    }
-    local
+    let above = file.instructions.iter().zip(file.comments_above());
+    above
+        .filter_map(|(instruction, comments)| {
+            let text = comments.iter().find_map(|text| check_comment(text))?;
+            Some((instruction, Options::parse(text)))
+        })
+        .collect()
 }
 
 fn check_comment(text: &str) -> Option<&str> {
@@ -99,9 +103,23 @@ mod tests {
         let (file, _) = parse("# check=error=true\nFROM a\nMAINTAINER x\n");
         let severities: Vec<_> = lint(&file).iter().map(|found| found.severity).collect();
         assert_eq!(severities, [crate::Severity::Error]);
-        let (_, found) = parse("# check=error=true\nFROM a\nRUN b \\\n\n c\n");
+    }
+
+    #[test]
+    fn options_from_outside_replace_those_of_the_file() {
+        let (file, _) = parse("# check=skip=all\nFROM a\nMAINTAINER x\n");
+        let found = crate::lint::lint_with(&file, Some("skip=Other;error=true"));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].severity, crate::Severity::Error);
+        let (file, _) = parse("# check=error=true\nFROM a\nMAINTAINER x\n");
+        assert_eq!(crate::lint::lint_with(&file, Some("skip=all")), []);
+    }
+
+    #[test]
+    fn continuation_rules() {
+        check("FROM a\nRUN b \\\n\n c\n", &["3 NoEmptyContinuation"]);
+        check("FROM a\nRUN b \\\n#\n c\n", &[]);
+        check("# check=skip=NoEmptyContinuation\nFROM a\nRUN b \\\n\n c\n", &[]);
     }
 
     #[test]
@@ -147,5 +165,17 @@ mod tests {
         check("FROM a\nEXPOSE 80 81-90/udp $port\n", &[]);
         check("FROM a\nARG GITHUB_TOKEN\nENV api_key=x b=c\n", &["2 SecretsUsedInArgOrEnv", "3 SecretsUsedInArgOrEnv"]);
         check("FROM a\nARG KEY_FILE TOKENS PUBLIC_KEY KEYBOARD\n", &[]);
+    }
+
+    #[test]
+    fn experimental_rules_must_be_asked_for() {
+        let text =
+            "# check=experimental=all\n# other\nFROM a AS b\n# b fits\nFROM a AS B\n# also\n#\nARG c\n# d\nARG c=1 d\n";
+        check(text, &["3 InvalidDefinitionDescription", "5 DuplicateStageName", "5 StageNameCasing"]);
+        check("# other\nFROM a AS b\n", &[]);
+        check(
+            "# check=experimental=InvalidDefinitionDescription\n# x\nARG c\nFROM a\n",
+            &["3 InvalidDefinitionDescription"],
+        );
     }
 }

@@ -40,6 +40,11 @@ pub(super) fn marker(word: &str) -> Option<Heredoc> {
     })
 }
 
+/// Whether a text is nothing but the marker of one here-document.
+pub fn is_heredoc_marker(text: &str) -> bool {
+    marker(text).is_some()
+}
+
 /// Reads the bodies of the line's markers.
 pub(super) fn read(line: Text<'_>, lines: &mut Lines<'_>) -> Result<Vec<Heredoc>, Diagnostic> {
     let mut heredocs = markers(line.as_str());

@@ -67,9 +67,8 @@ impl Streams {
     /// Makes them descriptors 0 to 2 of a new session, owned by the user.
     fn install(&self, uid: u32) -> std::result::Result<(), Errno> {
         rustix::process::setsid()?;
-        for (at, dup) in [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr]
-            .into_iter()
-            .enumerate()
+        for (at, dup) in
+            [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr].into_iter().enumerate()
         {
             let fd = self.nth(at).ok_or(Errno::BADF)?;
             own(fd, uid)?;
@@ -112,7 +111,8 @@ impl Program {
     pub(super) fn prepare(spec: Spec, root: &mut Root) -> Result<Self> {
         let account = account(&spec.user, root)?;
         let cwd = root.cwd().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));
-        let cwd = cwd.unwrap_or(Err(Errno::BADF)).map_err(|e| Error::io("cannot use the working directory", e.into()))?;
+        let cwd =
+            cwd.unwrap_or(Err(Errno::BADF)).map_err(|e| Error::io("cannot use the working directory", e.into()))?;
         let mut env: Vec<String> = spec.env.into_iter().filter(|entry| entry.find('=') > Some(0)).collect();
         if !env.iter().any(|entry| entry.starts_with("HOME=")) {
             env.push(format!("HOME={}", account.home));
@@ -167,7 +167,11 @@ impl Program {
         }
         let path = self.path.as_deref().unwrap_or(DEFAULT_PATH);
         let error = Error::new(ErrorKind::Process, format!("no such program `{name}` in the root's PATH ({path})"));
-        if name == "sh" { error.with_hint("an image without a shell needs the exec form: RUN [\"program\", ..]") } else { error }
+        if name == "sh" {
+            error.with_hint("an image without a shell needs the exec form: RUN [\"program\", ..]")
+        } else {
+            error
+        }
     }
 }
 

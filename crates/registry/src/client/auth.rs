@@ -16,7 +16,7 @@ use url::Url;
 use url::form_urlencoded::Serializer;
 
 use super::challenge::Challenge;
-use super::exchange::{ATTEMPTS, Registry, network, pause, read_body, retry_after};
+use super::exchange::{ATTEMPTS, Registry, network, pause, retry_after};
 use super::origin;
 use crate::{Credentials, Error, ErrorKind, Result};
 
@@ -215,7 +215,8 @@ async fn request(registry: &Registry, asked: &Asked<'_>, credentials: Option<&Cr
         _ => client.get(token_url(asked)),
     };
     let what = "get a token";
-    request.header(ACCEPT, "application/json").send().await.map_err(|e| network(&registry.name, what, e))
+    let sending = request.header(ACCEPT, "application/json").timeout(registry.shared.options.idle_timeout).send();
+    sending.await.map_err(|e| network(&registry.name, what, e))
 }
 
 fn token_url(asked: &Asked<'_>) -> Url {
@@ -243,7 +244,7 @@ fn refresh_form(asked: &Asked<'_>, token: &str) -> String {
 }
 
 async fn read(registry: &Registry, response: Response) -> Result<Answer> {
-    let body = read_body(response, TOKEN_ANSWER_MAX).await.map_err(|e| network(&registry.name, "get a token", e))?;
+    let body = registry.read("get a token", response, TOKEN_ANSWER_MAX).await?;
     let bad = || {
         Error::new(ErrorKind::Invalid, format!("the token service of {} answers with no token document", registry.name))
     };

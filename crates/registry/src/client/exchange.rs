@@ -1,6 +1,7 @@
 //! One request to a registry until it is answered: credentials, redirects, retries. The only place where a secret meets
 //! a URL. Knows nothing of what is asked.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +37,27 @@ pub(crate) enum Payload {
     /// Bytes that can be sent again.
     Bytes(Bytes),
     /// A stream that can be sent once.
-    Once(Mutex<Option<reqwest::Body>>),
+    Once(Mutex<Option<reqwest::Body>>, Arc<Progress>),
+}
+
+/// How far a stream has come, so that a slow upload is told from a dead one.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    sent: AtomicU64,
+    waits_for_source: AtomicBool,
+}
+
+impl Progress {
+    /// The connection asks for more; the source has to come up with it.
+    pub(crate) fn wait(&self) {
+        self.waits_for_source.store(true, Ordering::Relaxed);
+    }
+
+    /// The source came up with `bytes` more.
+    pub(crate) fn advance(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.waits_for_source.store(false, Ordering::Relaxed);
+    }
 }
 
 /// One request.
@@ -71,7 +92,7 @@ impl Call {
     }
 
     fn is_replayable(&self) -> bool {
-        !matches!(self.payload, Payload::Once(_))
+        !matches!(self.payload, Payload::Once(..))
     }
 
     /// Reads only: may be redirected anywhere, as what comes back is verified.
@@ -79,11 +100,23 @@ impl Call {
         matches!(self.method, Method::GET | Method::HEAD)
     }
 
+    /// Bytes of a stream that were sent.
+    fn sent(&self) -> u64 {
+        match &self.payload {
+            Payload::Once(_, progress) => progress.sent.load(Ordering::Relaxed),
+            _ => 0,
+        }
+    }
+
+    fn waits_for_source(&self) -> bool {
+        matches!(&self.payload, Payload::Once(_, progress) if progress.waits_for_source.load(Ordering::Relaxed))
+    }
+
     fn body(&self) -> Option<reqwest::Body> {
         match &self.payload {
             Payload::Empty => None,
             Payload::Bytes(bytes) => Some(bytes.clone().into()),
-            Payload::Once(body) => body.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Payload::Once(body, _) => body.lock().unwrap_or_else(PoisonError::into_inner).take(),
         }
     }
 }
@@ -113,25 +146,25 @@ impl Registry {
 
     /// Loopback is tried as plain HTTP, then by TLS. With one candidate nothing is tried.
     async fn find_base(&self) -> Result<Url> {
-        let mut bases = origin::bases(&self.name, &self.shared.options.plain_http)?;
-        let Some(first) = bases.first().cloned() else {
-            return Err(Error::new(ErrorKind::Invalid, format!("{} has no address", self.name)));
-        };
-        if bases.len() > 1 {
-            for base in bases.drain(..) {
-                if self.speaks(&base).await {
-                    return Ok(base);
-                }
-            }
+        let bases = origin::bases(&self.name, &self.shared.options.plain_http)?;
+        match bases.as_slice() {
+            [plain, secure] => Ok(match self.probe(plain).await {
+                // What a TLS port answers to plain HTTP, if it answers.
+                Some(StatusCode::BAD_REQUEST) => secure.clone(),
+                Some(_) => plain.clone(),
+                None if self.probe(secure).await.is_some() => secure.clone(),
+                None => plain.clone(),
+            }),
+            [base, ..] => Ok(base.clone()),
+            [] => Err(Error::new(ErrorKind::Invalid, format!("{} has no address", self.name))),
         }
-        Ok(first)
     }
 
-    /// Something at `base` answers in this scheme. A TLS port answers plain HTTP with 400, if at all.
-    async fn speaks(&self, base: &Url) -> bool {
-        let Ok(client) = self.shared.http.client(base).await else { return false };
+    /// What `base` answers in its scheme, without being shown anything.
+    async fn probe(&self, base: &Url) -> Option<StatusCode> {
+        let client = self.shared.http.client(base).await.ok()?;
         let answer = client.get(base.clone()).timeout(self.shared.options.connect_timeout).send().await;
-        answer.is_ok_and(|answer| answer.status() != StatusCode::BAD_REQUEST)
+        answer.ok().map(|answer| answer.status())
     }
 
     /// Sends until answered with success; anything else is an error.
@@ -204,7 +237,45 @@ impl Registry {
         if let Some(body) = call.body() {
             request = request.body(body);
         }
-        request.send().await.map_err(|e| network(&self.name, &call.what, e))
+        self.watch(call, request.send()).await
+    }
+
+    /// Gives up when neither an answer comes nor the body makes progress for the idle timeout.
+    async fn watch(&self, call: &Call, sending: impl Future<Output = reqwest::Result<Response>>) -> Result<Response> {
+        tokio::pin!(sending);
+        let mut before = call.sent();
+        loop {
+            tokio::select! {
+                answer = &mut sending => return answer.map_err(|e| network(&self.name, &call.what, e)),
+                () = tokio::time::sleep(self.shared.options.idle_timeout) => {}
+            }
+            let now = call.sent();
+            if now == before && !call.waits_for_source() {
+                return Err(self.silent(&call.what));
+            }
+            before = now;
+        }
+    }
+
+    fn silent(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Retry, format!("failed to {what} at {}: no answer in time", self.name))
+    }
+
+    /// At most `limit` bytes of a body that is a document; `None` when it is longer. A document takes at most two
+    /// idle timeouts: a peer that drips does not hold the build.
+    pub(crate) async fn read(&self, what: &str, mut response: Response, limit: usize) -> Result<Option<Bytes>> {
+        let reading = async {
+            let mut out = BytesMut::new();
+            while let Some(chunk) = response.chunk().await.map_err(|e| network(&self.name, what, e))? {
+                if out.len() + chunk.len() > limit {
+                    return Ok(None);
+                }
+                out.extend_from_slice(&chunk);
+            }
+            Ok(Some(out.freeze()))
+        };
+        let time = self.shared.options.idle_timeout.saturating_mul(2);
+        tokio::time::timeout(time, reading).await.map_err(|_| self.silent(what))?
     }
 
     /// Where to go next, if the answer is a redirect that may be followed.
@@ -215,7 +286,7 @@ impl Registry {
         let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()) else {
             return Err(self.broken(call, "it redirects without saying where to".into()));
         };
-        let next = origin::follow(from, location, &self.name)?;
+        let next = origin::follow(from, location, &format!("{} failed to {}: it", self.name, call.what))?;
         if origin::is_downgrade(from, &next) && (secret || !call.is_read()) {
             return Err(self.broken(call, "it redirects from TLS to plain HTTP".into()));
         }
@@ -236,7 +307,8 @@ impl Registry {
     pub(crate) async fn refusal(&self, call: &Call, response: Response) -> Error {
         let status = response.status();
         let after = retry_after(response.headers(), self.now());
-        let words = refusal_words(response).await;
+        let body = self.read(&call.what, response, REFUSAL_MAX).await;
+        let words = refusal_words(&body.ok().flatten().unwrap_or_default());
         let words = if words.is_empty() { reason(status) } else { words };
         let (kind, hint) = self.meaning(status);
         let error =
@@ -296,29 +368,26 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: std::time::SystemTime) -> Op
 pub(crate) fn network(name: &str, what: &str, error: reqwest::Error) -> Error {
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;
-    let mut certificate = false;
+    let mut untrusted = is_tls(cause);
     while let Some(next) = cause.source() {
         cause = next;
-        certificate |= cause.is::<rustls::Error>();
+        untrusted |= is_tls(cause);
     }
     let why = if error.is_timeout() { "no answer in time".to_owned() } else { sanitise(&cause.to_string()) };
-    let out = Error::new(
-        if certificate { ErrorKind::Invalid } else { ErrorKind::Retry },
-        format!("failed to {what} at {name}: {why}"),
-    );
-    out.with_source(error)
+    let what = format!("failed to {what} at {name}: {why}");
+    // Trying again does not make a certificate better.
+    if untrusted {
+        return Error::new(ErrorKind::Invalid, what)
+            .with_hint("add the registry's certificate authority to this host's roots of trust")
+            .with_source(error);
+    }
+    Error::new(ErrorKind::Retry, what).with_source(error)
 }
 
-/// At most `limit` bytes of a body; `None` when it is longer.
-pub(crate) async fn read_body(mut response: Response, limit: usize) -> reqwest::Result<Option<Bytes>> {
-    let mut out = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
-        if out.len() + chunk.len() > limit {
-            return Ok(None);
-        }
-        out.extend_from_slice(&chunk);
-    }
-    Ok(Some(out.freeze()))
+/// An error of TLS. One inside an [`std::io::Error`] is not in the chain of sources, only within.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner))
 }
 
 #[derive(Deserialize)]
@@ -335,16 +404,15 @@ struct Refusal {
 }
 
 /// The registry's own words (distribution-spec, "Error codes"), or plain text; nothing for pages meant for browsers.
-async fn refusal_words(response: Response) -> String {
-    let Ok(Some(body)) = read_body(response, REFUSAL_MAX).await else { return String::new() };
-    if let Ok(refusals) = serde_json::from_slice::<Refusals>(&body) {
+fn refusal_words(body: &[u8]) -> String {
+    if let Ok(refusals) = serde_json::from_slice::<Refusals>(body) {
         let lines = refusals.errors.into_iter().map(|refusal| match refusal.message {
             Some(message) if !message.is_empty() => message,
             _ => refusal.code,
         });
         return sanitise(&lines.collect::<Vec<_>>().join("; "));
     }
-    let text = String::from_utf8_lossy(&body);
+    let text = String::from_utf8_lossy(body);
     let is_words = !text.trim_start().starts_with(['<', '{', '[']);
     if is_words { sanitise(&text) } else { String::new() }
 }

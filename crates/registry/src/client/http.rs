@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -40,7 +42,7 @@ pub(crate) struct Settings {
     pub(crate) user_agent: String,
     pub(crate) proxies: Proxies,
     pub(crate) connect_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
+    pub(crate) extra_roots: Option<String>,
 }
 
 /// One client for plain HTTP and one for TLS.
@@ -71,7 +73,9 @@ impl Http {
 async fn build(settings: Settings, with_roots: bool) -> Result<reqwest::Client> {
     let roots = if with_roots {
         // Reads the host's files: off the reactor.
-        tokio::task::spawn_blocking(roots).await.map_err(|e| failed("read the roots of trust", e))?
+        let extra = settings.extra_roots.clone();
+        let read = tokio::task::spawn_blocking(move || roots(extra.as_deref())).await;
+        read.map_err(|e| failed("read the roots of trust", e))??
     } else {
         RootCertStore::empty()
     };
@@ -82,8 +86,8 @@ async fn build(settings: Settings, with_roots: bool) -> Result<reqwest::Client> 
         .retry(reqwest::retry::never())
         .no_proxy()
         .user_agent(&settings.user_agent)
-        .connect_timeout(settings.connect_timeout)
-        .read_timeout(settings.idle_timeout);
+        // No read timeout: reqwest's also runs while a large body is still being sent. Callers watch progress.
+        .connect_timeout(settings.connect_timeout);
     for proxy in proxies(&settings.proxies)? {
         builder = builder.proxy(proxy);
     }
@@ -101,14 +105,18 @@ fn tls(roots: RootCertStore) -> Result<rustls::ClientConfig> {
     Ok(config)
 }
 
-/// The host's roots; Mozilla's where the host has none, as in a scratch image.
-fn roots() -> RootCertStore {
+/// The host's roots; Mozilla's where the host has none, as in a scratch image; and those given by the caller.
+fn roots(extra: Option<&str>) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if store.is_empty() {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    store
+    for certificate in CertificateDer::pem_slice_iter(extra.unwrap_or_default().as_bytes()) {
+        let certificate = certificate.map_err(|e| failed("read the extra roots of trust", e))?;
+        store.add(certificate).map_err(|e| failed("use an extra root of trust", e))?;
+    }
+    Ok(store)
 }
 
 fn proxies(given: &Proxies) -> Result<Vec<reqwest::Proxy>> {
@@ -138,7 +146,7 @@ mod tests {
 
     fn settings(proxies: Proxies) -> Settings {
         let second = Duration::from_secs(1);
-        Settings { user_agent: "test".into(), proxies, connect_timeout: second, idle_timeout: second }
+        Settings { user_agent: "test".into(), proxies, connect_timeout: second, extra_roots: None }
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use reqwest::{Method, Response};
 use serde::Deserialize;
 
 use super::Repository;
-use super::exchange::{Call, Payload, network, read_body};
+use super::exchange::{Call, Payload};
 use super::repository::{Access, target_text};
 use crate::{Error, ErrorKind, Result};
 
@@ -106,7 +106,7 @@ impl Repository {
 
     async fn manifest_bytes(&self, call: &Call, response: Response) -> Result<Bytes> {
         let limit = usize::try_from(MANIFEST_MAX).unwrap_or(usize::MAX);
-        let body = read_body(response, limit).await.map_err(|e| network(&self.registry.name, &call.what, e))?;
+        let body = self.registry.read(&call.what, response, limit).await?;
         body.ok_or_else(|| {
             let what =
                 format!("{} failed to {}: it is longer than {MANIFEST_MAX} bytes", self.registry.name, call.what);

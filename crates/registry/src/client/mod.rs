@@ -43,6 +43,8 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// Proxies.
     pub proxies: Proxies,
+    /// Roots of trust beside the host's, as PEM.
+    pub extra_roots: Option<String>,
     /// The clock.
     pub clock: Clock,
     /// How long a connection may take to come about.
@@ -60,6 +62,7 @@ impl ClientOptions {
             offline: false,
             user_agent: concat!("cooper/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxies: Proxies::default(),
+            extra_roots: None,
             clock,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -104,7 +107,7 @@ impl Client {
             user_agent: options.user_agent.clone(),
             proxies: options.proxies.clone(),
             connect_timeout: options.connect_timeout,
-            idle_timeout: options.idle_timeout,
+            extra_roots: options.extra_roots.clone(),
         });
         Self { shared: Arc::new(Shared { http, options }), registries: Arc::default() }
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::Repository;
-use super::exchange::{Call, network, read_body};
+use super::exchange::Call;
 use super::origin::{self, Origin};
 use super::repository::Access;
 use crate::{Error, ErrorKind, Result};
@@ -52,7 +52,7 @@ impl Repository {
         let call = Call::new(Method::GET, url.clone(), what, self.scopes(Access::Pull));
         let response = self.registry.send(&call).await?;
         let link = next_link(&url, response.headers(), name)?;
-        let body = read_body(response, PAGE_BYTES_MAX).await.map_err(|e| network(name, what, e))?;
+        let body = self.registry.read(what, response, PAGE_BYTES_MAX).await?;
         let bad =
             || Error::new(ErrorKind::Invalid, format!("{name} failed to {what}: it answers with no list of tags"));
         let page: Page = serde_json::from_slice(&body.ok_or_else(bad)?).map_err(|e| bad().with_source(e))?;

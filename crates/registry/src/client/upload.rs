@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use url::Url;
 
 use super::Repository;
-use super::exchange::{Call, Payload};
+use super::exchange::{Call, Payload, Progress};
 use super::origin;
 use super::repository::{Access, scope};
 use crate::{Error, ErrorKind, Result};
@@ -98,6 +98,8 @@ impl Repository {
     async fn open_upload(&self, descriptor: &Descriptor) -> Result<Url> {
         let left = self.uploads().remove(&descriptor.digest);
         if let Some(url) = left {
+            // It may be old. A stream is sent once, so a token that expired is replaced before, by a look.
+            self.has_blob(descriptor).await?;
             return Ok(url);
         }
         let url = self.url("blobs/uploads/").await?;
@@ -109,7 +111,9 @@ impl Repository {
     /// Sends the bytes; the registry holds them uncommitted.
     async fn stream(&self, descriptor: &Descriptor, location: Url, body: Body) -> Result<Url> {
         let failure = Arc::new(Mutex::new(None));
-        let payload = Payload::Once(Mutex::new(Some(verified(descriptor, body, failure.clone()))));
+        let progress = Arc::<Progress>::default();
+        let body = verified(descriptor, body, failure.clone(), progress.clone());
+        let payload = Payload::Once(Mutex::new(Some(body)), progress);
         let call = self
             .push_call(Method::PATCH, location, descriptor)
             .header(CONTENT_TYPE, OCTETS)
@@ -160,7 +164,8 @@ impl Repository {
         let Some(text) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
             return Err(broken("it does not say where the upload goes on"));
         };
-        let next = origin::follow(&call.url, text, &self.registry.name)?;
+        let who = format!("{} failed to {}: it", self.registry.name, call.what);
+        let next = origin::follow(&call.url, text, &who)?;
         if origin::is_downgrade(&call.url, &next) {
             return Err(broken("it sends the upload from TLS to plain HTTP"));
         }
@@ -194,13 +199,16 @@ pub(crate) async fn collect(descriptor: &Descriptor, mut body: Body) -> Result<B
 type Failure = Arc<Mutex<Option<Error>>>;
 
 /// A request body that fails, and says why in `failure`, before its last byte if length or digest are wrong.
-fn verified(descriptor: &Descriptor, body: Body, failure: Failure) -> reqwest::Body {
+fn verified(descriptor: &Descriptor, body: Body, failure: Failure, progress: Arc<Progress>) -> reqwest::Body {
     let state = Some((body, Some(Check::new(descriptor))));
     reqwest::Body::wrap_stream(futures::stream::unfold(state, move |state| {
-        let failure = failure.clone();
+        let (failure, progress) = (failure.clone(), progress.clone());
         async move {
             let (mut body, mut check) = state?;
-            match piece(&mut body, &mut check).await {
+            progress.wait();
+            let piece = piece(&mut body, &mut check).await;
+            progress.advance(piece.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len));
+            match piece {
                 Ok(Some(bytes)) => Some((Ok(bytes), Some((body, check)))),
                 Ok(None) => None,
                 Err(error) => {
@@ -213,15 +221,21 @@ fn verified(descriptor: &Descriptor, body: Body, failure: Failure) -> reqwest::B
     }))
 }
 
+/// The next bytes. The last ones are given only once all are known to be right: a connection that was promised a length
+/// does not ask for more after it.
 async fn piece(body: &mut Body, check: &mut Option<Check>) -> Result<Option<Bytes>> {
-    match body.next().await {
-        Some(chunk) => {
-            let chunk = chunk?;
-            check.as_mut().map_or(Ok(()), |check| check.add(&chunk))?;
-            Ok(Some(chunk))
+    let chunk = body.next().await.transpose()?;
+    if let (Some(chunk), Some(open)) = (&chunk, check.as_mut()) {
+        open.add(chunk)?;
+        if !open.is_full() {
+            return Ok(Some(chunk.clone()));
         }
-        None => check.take().map_or(Ok(()), Check::finish).map(|()| None),
+        while let Some(more) = body.next().await.transpose()? {
+            open.add(&more)?;
+        }
     }
+    check.take().map_or(Ok(()), Check::finish)?;
+    Ok(chunk)
 }
 
 /// Counts and hashes what is sent.
@@ -241,6 +255,10 @@ impl Check {
             return Err(self.corrupt(format!("it is longer than its {} bytes", self.descriptor.size)));
         }
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.hasher.size() == self.descriptor.size
     }
 
     fn finish(self) -> Result<()> {

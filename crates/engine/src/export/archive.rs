@@ -1,0 +1,79 @@
+//! Images as files: OCI layouts and docker archives, as one tar or as a directory.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use cooper_oci::{CopyOptions, Descriptor, Layout, Reference, copy, write_docker_archive, write_oci_archive};
+use cooper_store::Store;
+
+use crate::error::from_oci;
+use crate::{Error, ErrorKind, Result};
+
+/// Bytes gathered before the archive's file is written to.
+const BUFFER: usize = 1024 * 1024;
+
+/// The two formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// An OCI image layout.
+    Oci,
+    /// What `docker load` reads.
+    Docker,
+}
+
+/// Writes `image` of the store to `dest`, standard output when there is none. A file appears whole or not at all.
+pub(crate) async fn write_archive(
+    store: &Store,
+    image: &Descriptor,
+    names: &[Reference],
+    format: Format,
+    tar: bool,
+    dest: Option<&Path>,
+) -> Result<()> {
+    let cannot = |e: cooper_oci::Error| {
+        let place = dest.map_or("standard output".into(), |dest| format!("`{}`", dest.display()));
+        from_oci(e, &format!("cannot write the image to {place}"))
+    };
+    if !tar {
+        let dest = dest.ok_or_else(|| Error::new(ErrorKind::User, "a directory cannot go to standard output"))?;
+        let layout = Layout::create(dest).map_err(cannot)?;
+        copy(image, store, &layout, &CopyOptions::default()).await.map_err(cannot)?;
+        return layout.add(image, names).map_err(cannot);
+    }
+    let Some(dest) = dest else {
+        let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout());
+        write(&mut out, store, image, names, format).await.map_err(cannot)?;
+        return out.flush().map_err(|e| Error::new(ErrorKind::Io, "cannot write to standard output").with_source(e));
+    };
+    let part = part_name(dest);
+    let io =
+        |e: std::io::Error| Error::new(ErrorKind::User, format!("cannot write `{}`", dest.display())).with_source(e);
+    let mut out = BufWriter::with_capacity(BUFFER, File::create(&part).map_err(io)?);
+    let written = write(&mut out, store, image, names, format).await.map_err(cannot);
+    let finished = written.and_then(|()| out.flush().and_then(|()| std::fs::rename(&part, dest)).map_err(io));
+    if finished.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    finished
+}
+
+async fn write(
+    out: &mut (dyn Write + Send),
+    store: &Store,
+    image: &Descriptor,
+    names: &[Reference],
+    format: Format,
+) -> cooper_oci::Result<()> {
+    match format {
+        Format::Oci => write_oci_archive(out, image, names, store).await,
+        Format::Docker => write_docker_archive(out, image, names, store).await,
+    }
+}
+
+/// Beside the destination, so that the rename stays on one filesystem.
+fn part_name(dest: &Path) -> PathBuf {
+    let mut name = dest.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    dest.with_file_name(name)
+}

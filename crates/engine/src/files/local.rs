@@ -1,0 +1,275 @@
+//! A directory of the caller as [`Files`]: walked once, without what the ignore file leaves out.
+//!
+//! Every directory is opened relative to its parent's descriptor and never through a link, so a tree that changes
+//! while it is read can give an error or an old or a new file, but never a file from outside.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cooper_dockerfile::nearest;
+use cooper_llb::{Ignore, MatchState};
+use cooper_oci::{Entry, EntryKind, Mtime};
+use cooper_store::{Stat as FileStat, StatCache};
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+
+use super::Files;
+use crate::error::from_store;
+use crate::{Error, ErrorKind, Result};
+
+/// Directories may nest this deep; the kernel's own limit on paths is near.
+const DEPTH_MAX: usize = 1000;
+
+/// Bytes read at a time when a file is hashed.
+const BLOCK: usize = 256 * 1024;
+
+/// A walked directory.
+#[derive(Debug)]
+pub(crate) struct LocalFiles {
+    root: OwnedFd,
+    name: String,
+    tree: Node,
+    ignore: Ignore,
+    stats: StatCache,
+    fresh: Mutex<HashMap<PathBuf, [u8; 32]>>,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: OsString,
+    kind: Kind,
+    stat: FileStat,
+    mtime: Mtime,
+}
+
+#[derive(Debug)]
+enum Kind {
+    File,
+    Dir(Vec<Node>),
+    Link(PathBuf),
+    /// Sockets are left out; pipes and devices are refused when something wants to copy them.
+    Special,
+}
+
+impl LocalFiles {
+    /// Walks `root`. `name` is how messages call the directory; `stats` knows the digests of the last build.
+    pub(crate) fn open(root: &Path, name: &str, ignore: Ignore, stats: StatCache) -> Result<Arc<Self>> {
+        let open = || openat(rustix::fs::CWD, root, DIR_FLAGS, Mode::empty());
+        let root = open().map_err(|e| cannot("open", name, root, e.into()))?;
+        let stat = rustix::fs::fstat(&root).map_err(|e| cannot("read", name, Path::new(""), e.into()))?;
+        let walk = Walk { name, ignore: &ignore };
+        let children = walk.dir(&root, Path::new(""), &MatchState::default(), 0)?;
+        let tree = Node::new(OsString::new(), Kind::Dir(children), &stat);
+        let fresh = Mutex::default();
+        Ok(Arc::new(Self { root, name: name.to_owned(), tree, ignore, stats, fresh }))
+    }
+
+    /// Keeps the digests for the next build.
+    pub(crate) fn save(&self) -> Result<()> {
+        self.stats.save().map_err(|e| from_store(e, "cannot keep the digests of the context"))
+    }
+
+    fn node(&self, path: &Path) -> Option<&Node> {
+        path.iter().try_fold(&self.tree, |node, name| node.child(name))
+    }
+
+    fn read(&self, path: &Path) -> Result<std::fs::File> {
+        // NOFOLLOW guards the last component; the walk saw directories above it, and RESOLVE_BENEATH holds if they changed.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve)
+            .map(std::fs::File::from)
+            .map_err(|e| cannot("open", &self.name, path, e.into()))
+    }
+
+    fn hash(&self, path: &Path) -> Result<[u8; 32]> {
+        let mut file = self.read(path)?;
+        let (mut hasher, mut block) = (blake3::Hasher::new(), vec![0; BLOCK]);
+        loop {
+            let n = file.read(&mut block).map_err(|e| cannot("read", &self.name, path, e))?;
+            if n == 0 {
+                return Ok(*hasher.finalize().as_bytes());
+            }
+            hasher.update(&block[..n]);
+        }
+    }
+
+    fn known(&self, path: &Path, stat: &FileStat) -> Option<[u8; 32]> {
+        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied();
+        fresh.or_else(|| self.stats.get(path, stat))
+    }
+
+    fn learn(&self, path: &Path, stat: &FileStat, digest: [u8; 32]) {
+        self.stats.put(path, stat, digest);
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), digest);
+    }
+}
+
+impl Node {
+    fn new(name: OsString, kind: Kind, stat: &Stat) -> Self {
+        let mtime = Mtime { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
+        let ns = |secs: i64, nanos: u64| secs.saturating_mul(1_000_000_000).saturating_add(nanos as i64);
+        let stat = FileStat {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            mtime_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
+            ctime_ns: ns(stat.st_ctime, stat.st_ctime_nsec),
+            mode: stat.st_mode,
+        };
+        Self { name, kind, stat, mtime }
+    }
+
+    fn child(&self, name: &OsStr) -> Option<&Node> {
+        let Kind::Dir(children) = &self.kind else { return None };
+        let index = children.binary_search_by(|child| child.name.as_bytes().cmp(name.as_bytes())).ok()?;
+        children.get(index)
+    }
+
+    /// As an entry: a context has no owners of its own, everything is 0:0 (BuildKit's client does the same).
+    fn entry(&self, path: PathBuf) -> Entry {
+        let kind = match &self.kind {
+            Kind::File => EntryKind::File { size: self.stat.size },
+            Kind::Dir(_) => EntryKind::Dir,
+            Kind::Link(target) => EntryKind::Symlink { target: target.clone() },
+            Kind::Special => EntryKind::Fifo,
+        };
+        let (uid, gid, xattrs) = (0, 0, Default::default());
+        Entry { path, kind, mode: self.stat.mode & 0o7777, uid, gid, mtime: self.mtime, xattrs }
+    }
+}
+
+const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+struct Walk<'a> {
+    name: &'a str,
+    ignore: &'a Ignore,
+}
+
+impl Walk<'_> {
+    fn dir(&self, dir: &OwnedFd, path: &Path, state: &MatchState, depth: usize) -> Result<Vec<Node>> {
+        if depth > DEPTH_MAX {
+            return Err(Error::new(ErrorKind::User, format!("`{}` is nested too deeply", path.display())));
+        }
+        let names = names(dir).map_err(|e| cannot("read", self.name, path, e.into()))?;
+        let node = |name: OsString| self.node(dir, path, name, state, depth).transpose();
+        // Small directories are walked in place: handing them to the pool costs more than it saves.
+        match names.len() < 64 {
+            true => names.into_iter().filter_map(node).collect(),
+            false => names.into_par_iter().filter_map(node).collect(),
+        }
+    }
+
+    fn node(
+        &self,
+        dir: &OwnedFd,
+        parent: &Path,
+        name: OsString,
+        state: &MatchState,
+        depth: usize,
+    ) -> Result<Option<Node>> {
+        let path = parent.join(&name);
+        let text = path.to_string_lossy();
+        let state = self.ignore.step(state, &text);
+        let excluded = state.excluded();
+        if excluded && !self.ignore.may_include_below(&text) {
+            return Ok(None);
+        }
+        let fail = |e: rustix::io::Errno| cannot("read", self.name, &path, e.into());
+        let stat = match statat(dir, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            stat => stat.map_err(fail)?,
+        };
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let flags = DIR_FLAGS | OFlags::NOFOLLOW;
+                let child = openat(dir, name.as_os_str(), flags, Mode::empty()).map_err(fail)?;
+                Kind::Dir(self.dir(&child, &path, &state, depth + 1)?)
+            }
+            FileType::Symlink => {
+                let target = readlinkat(dir, name.as_os_str(), Vec::new()).map_err(fail)?;
+                Kind::Link(PathBuf::from(OsStr::from_bytes(target.as_bytes())))
+            }
+            FileType::RegularFile => Kind::File,
+            FileType::Socket => return Ok(None),
+            _ => Kind::Special,
+        };
+        // A directory that is itself left out stays where a pattern brings something below it back.
+        let bare = excluded && !matches!(&kind, Kind::Dir(children) if !children.is_empty());
+        Ok((!bare).then(|| Node::new(name, kind, &stat)))
+    }
+}
+
+/// Names in a directory, sorted by bytes.
+fn names(dir: &OwnedFd) -> rustix::io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+    Ok(names)
+}
+
+fn cannot(what: &str, context: &str, path: &Path, e: std::io::Error) -> Error {
+    Error::new(ErrorKind::User, format!("cannot {what} `{}` of the {context}", path.display())).with_source(e)
+}
+
+impl Files for LocalFiles {
+    fn lookup(&self, path: &Path) -> Result<Option<Entry>> {
+        Ok(self.node(path).map(|node| node.entry(path.to_owned())))
+    }
+
+    fn children(&self, dir: &Path) -> Result<Vec<Entry>> {
+        let Some(Node { kind: Kind::Dir(children), .. }) = self.node(dir) else { return Ok(Vec::new()) };
+        Ok(children.iter().map(|child| child.entry(dir.join(&child.name))).collect())
+    }
+
+    fn digest(&self, entry: &Entry) -> Result<[u8; 32]> {
+        let gone = || Error::new(ErrorKind::User, format!("`{}` is gone from the {}", entry.path.display(), self.name));
+        let stat = self.node(&entry.path).ok_or_else(gone)?.stat;
+        if let Some(digest) = self.known(&entry.path, &stat) {
+            return Ok(digest);
+        }
+        let digest = self.hash(&entry.path)?;
+        self.learn(&entry.path, &stat, digest);
+        Ok(digest)
+    }
+
+    fn open(&self, entry: &Entry) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.read(&entry.path)?))
+    }
+
+    fn prepare(&self, entries: &[&Entry]) -> Result<()> {
+        let unknown = |entry: &&&Entry| {
+            matches!(entry.kind, EntryKind::File { .. })
+                && self.node(&entry.path).is_some_and(|node| self.known(&entry.path, &node.stat).is_none())
+        };
+        let unknown: Vec<_> = entries.iter().filter(unknown).collect();
+        unknown.par_iter().try_for_each(|entry| self.digest(entry).map(drop))
+    }
+
+    fn explain_missing(&self, path: &Path) -> Vec<String> {
+        let on_disk = statat(self.root.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        if on_disk && let Some(pattern) = self.ignore.which(&path.to_string_lossy()) {
+            return vec![format!("the file exists, but the ignore file leaves it out (pattern `{pattern}`)")];
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let Some(Node { kind: Kind::Dir(children), .. }) = self.node(parent) else {
+            return vec![format!("the {} has no directory `{}`", self.name, parent.display())];
+        };
+        let names: Vec<_> = children.iter().map(|child| child.name.to_string_lossy()).collect();
+        let name = path.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
+        nearest(&name, names.iter().map(AsRef::as_ref))
+            .map(|near| vec![format!("did you mean `{}`?", parent.join(near).display())])
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,237 @@
+//! RUN: one process in the layers so far; what it changed is the new layer.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cooper_executor::{Executor, Exit, Network, Process, Profile, Running, Stdio};
+use cooper_llb::{Exec, Security};
+use cooper_store::{LayerId, Store};
+
+use super::mounts::Prepared;
+use crate::error::{from_executor, from_store};
+use crate::{Error, ErrorKind, Result};
+
+/// Lines of output kept for the error message.
+const TAIL_LINES: usize = 20;
+
+/// A line longer than this is cut in the tail.
+const TAIL_LINE_MAX: usize = 4096;
+
+/// Host name of steps, fixed so that it cannot make two builds differ (BuildKit's word).
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// The signal that ends a step whose build was given up: nothing of it is kept, so it need not tidy up.
+const SIGKILL: i32 = 9;
+
+/// What a step needs of the world.
+#[derive(Debug)]
+pub(crate) struct ExecWork {
+    pub(crate) store: Store,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) layers: Vec<LayerId>,
+    pub(crate) mounts: Prepared,
+    pub(crate) resolv_conf: Option<Vec<u8>>,
+    pub(crate) extra_hosts: Vec<(String, String)>,
+    pub(crate) output: OutputSink,
+    pub(crate) kill: Arc<KillSwitch>,
+}
+
+/// Takes a step's output as it comes: on standard error or not, and the bytes.
+#[derive(Clone)]
+pub(crate) struct OutputSink(pub(crate) Arc<dyn Fn(bool, &[u8]) + Send + Sync>);
+
+impl std::fmt::Debug for OutputSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OutputSink")
+    }
+}
+
+type Killer = Box<dyn Fn(i32) + Send + Sync>;
+
+/// Ends a step from outside; a step that has not started yet then never does.
+#[derive(Default)]
+pub(crate) struct KillSwitch(Mutex<Kill>);
+
+#[derive(Default)]
+enum Kill {
+    #[default]
+    Armed,
+    Running(Killer),
+    Thrown,
+}
+
+impl std::fmt::Debug for KillSwitch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KillSwitch")
+    }
+}
+
+impl KillSwitch {
+    /// Ends the step, now or when it starts.
+    pub(crate) fn throw(&self) {
+        let old = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), Kill::Thrown);
+        if let Kill::Running(killer) = old {
+            killer(SIGKILL);
+        }
+    }
+
+    fn arm(&self, killer: Killer) {
+        let mut kill = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *kill {
+            Kill::Thrown => killer(SIGKILL),
+            _ => *kill = Kill::Running(killer),
+        }
+    }
+}
+
+/// Runs `op`; blocks until it has ended. Returns the new layer.
+pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
+    let what = "cannot mount the filesystem of a step";
+    let mount = work.store.mount(&work.layers, true).map_err(|e| from_store(e, what))?;
+    let Prepared { mounts, env, guards } = work.mounts;
+    let process = Process {
+        root: mount.root().to_owned(),
+        readonly_root: false,
+        args: op.args.clone(),
+        env: op.env.iter().chain(&op.proxy_env).chain(&env).cloned().collect(),
+        cwd: op.cwd.clone(),
+        user: op.user.clone(),
+        hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned()),
+        extra_hosts: work.extra_hosts,
+        mounts,
+        network: if op.network == cooper_llb::Network::None { Network::None } else { Network::Host },
+        profile: if op.security == Security::Insecure { Profile::Insecure } else { Profile::Sandbox },
+        resolv_conf: work.resolv_conf,
+        stdio: Stdio::Pipes,
+    };
+    let mut running = work.executor.start(process).map_err(from_executor)?;
+    work.kill.arm(running.killer().map_err(from_executor)?);
+    let tail = relay(&mut *running, &work.output);
+    let exit = running.wait().map_err(from_executor)?;
+    drop(running);
+    drop(guards);
+    match exit {
+        Exit::Code(0) => mount.commit(op.clamp).map_err(|e| from_store(e, "cannot keep what the step wrote")),
+        exit => Err(failed(op, exit, tail)),
+    }
+}
+
+/// Passes the output on until both pipes are closed; returns its last lines.
+fn relay(running: &mut dyn Running, sink: &OutputSink) -> Vec<String> {
+    let tail = Arc::new(Mutex::new(Tail::default()));
+    let Some(output) = running.take_output() else { return Vec::new() };
+    std::thread::scope(|scope| {
+        for (stderr, pipe) in [(false, output.stdout), (true, output.stderr)] {
+            let (tail, sink) = (tail.clone(), sink.clone());
+            scope.spawn(move || {
+                pump(pipe, |data| {
+                    tail.lock().unwrap_or_else(PoisonError::into_inner).add(data);
+                    (sink.0)(stderr, data);
+                })
+            });
+        }
+    });
+    let tail = std::mem::take(&mut *tail.lock().unwrap_or_else(PoisonError::into_inner));
+    tail.lines()
+}
+
+fn pump(pipe: OwnedFd, mut take: impl FnMut(&[u8])) {
+    let mut pipe = std::fs::File::from(pipe);
+    let mut block = vec![0; 64 * 1024];
+    loop {
+        match pipe.read(&mut block) {
+            Ok(0) => return,
+            Ok(n) => take(&block[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// The last lines of a step's output.
+#[derive(Debug, Default)]
+struct Tail {
+    lines: VecDeque<Vec<u8>>,
+    open: bool,
+}
+
+impl Tail {
+    fn add(&mut self, data: &[u8]) {
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            if !self.open {
+                self.lines.push_back(Vec::new());
+            }
+            self.open = piece.last() != Some(&b'\n');
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            if let Some(line) = self.lines.back_mut() {
+                let room = TAIL_LINE_MAX.saturating_sub(line.len());
+                line.extend_from_slice(&text[..text.len().min(room)]);
+            }
+            if self.lines.len() > TAIL_LINES {
+                self.lines.pop_front();
+            }
+        }
+    }
+
+    fn lines(self) -> Vec<String> {
+        self.lines.into_iter().map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+    }
+}
+
+fn failed(op: &Exec, exit: Exit, tail: Vec<String>) -> Error {
+    let what = op.args.last().map_or("", String::as_str);
+    let short: String = what.lines().next().unwrap_or_default().chars().take(120).collect();
+    let (reason, code) = match exit {
+        Exit::Code(code) => (format!("exit code {code}"), code),
+        Exit::Signal(signal) => (format!("killed by signal {signal}"), 128 + signal),
+        Exit::OutOfMemory => ("killed because memory ran out".to_owned(), 137),
+    };
+    let mut error = Error::new(ErrorKind::Step, format!("the step `{short}` failed: {reason}"));
+    error.exit_code = Some(code);
+    error.step = Some((String::new(), tail));
+    error.hints.extend(hint(exit));
+    error
+}
+
+fn hint(exit: Exit) -> Option<String> {
+    match exit {
+        Exit::Code(127) => {
+            Some("the shell did not find a command; is it installed in an earlier step, and is PATH right?".into())
+        }
+        Exit::Code(126) => {
+            Some("a command was found but could not be run; is it executable, and for this platform?".into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tail_keeps_the_last_lines() {
+        let mut tail = Tail::default();
+        for i in 0..30 {
+            tail.add(format!("line {i}\n").as_bytes());
+        }
+        tail.add(b"par");
+        tail.add(b"tial");
+        let lines = tail.lines();
+        assert_eq!(lines.len(), TAIL_LINES);
+        assert_eq!(lines.first().map(String::as_str), Some("line 11"));
+        assert_eq!(lines.last().map(String::as_str), Some("partial"));
+    }
+
+    #[test]
+    fn a_thrown_switch_ends_what_starts_later() {
+        let switch = KillSwitch::default();
+        switch.throw();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let sender = Mutex::new(sender);
+        switch.arm(Box::new(move |signal| sender.lock().unwrap().send(signal).unwrap()));
+        assert_eq!(receiver.try_recv(), Ok(SIGKILL));
+    }
+}

@@ -1,0 +1,162 @@
+//! Images by name: the store first, then an OCI layout the caller named, then a registry.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cooper_dockerfile::BaseKey;
+use cooper_oci::{
+    Blobs, Descriptor, Digest, Document, ImageConfig, Layout, Manifest, Platform, Reference, parse_document, read_all,
+};
+use cooper_registry::Client;
+use cooper_store::{LayerId, Store};
+
+use super::Remotes;
+use crate::error::{from_oci, from_store};
+use crate::{Error, ErrorKind, Result};
+
+/// A manifest, index or config larger than this is not one.
+const DOCUMENT_MAX: u64 = 4 * 1024 * 1024;
+
+/// Indexes may point to indexes this deep.
+const INDEX_DEPTH: usize = 3;
+
+/// An image, pinned: what a name meant when this build first asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    /// Its config.
+    pub(crate) config: Arc<ImageConfig>,
+    /// Its layers, base first; they may not be on disk yet.
+    pub(crate) layers: Arc<[LayerId]>,
+    /// The layers as its manifest has them.
+    pub(crate) blobs: Arc<[Descriptor]>,
+    /// Digest of its manifest.
+    pub(crate) manifest: Digest,
+}
+
+/// Pins images; a name means the same for the whole build.
+#[derive(Debug)]
+pub(crate) struct Images {
+    pub(crate) store: Store,
+    pub(crate) client: Client,
+    pub(crate) remotes: Arc<Remotes>,
+    /// OCI layouts by the name of their context.
+    pub(crate) layouts: HashMap<String, PathBuf>,
+    /// Ask the registry even if the store has the name.
+    pub(crate) pull: bool,
+    pub(crate) pinned: Mutex<HashMap<BaseKey, Image>>,
+}
+
+impl Images {
+    /// The image of `key`.
+    pub(crate) async fn pin(&self, key: &BaseKey) -> Result<Image> {
+        if let Some(image) = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+            return Ok(image.clone());
+        }
+        let image = match key {
+            BaseKey::Image { reference, platform } => self.named(reference, platform).await?,
+            BaseKey::OciLayout { name, target, platform } => self.layout(name, target.as_deref(), platform).await?,
+        };
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), image.clone());
+        Ok(image)
+    }
+
+    async fn named(&self, reference: &Reference, platform: &Platform) -> Result<Image> {
+        if !self.pull
+            && let Some(found) = self.store.image(reference).map_err(|e| from_store(e, "cannot look up an image"))?
+        {
+            let place: Arc<dyn Blobs> = Arc::new(self.store.clone());
+            return self.open(&place, &found, platform, &reference.familiar()).await;
+        }
+        let repository = Arc::new(self.client.repository(reference));
+        let what = format!("cannot resolve `{}`", reference.familiar());
+        let root = repository.resolve().await.map_err(|e| from_oci(e.into(), &what))?;
+        self.open(&(repository as Arc<dyn Blobs>), &root, platform, &reference.familiar()).await
+    }
+
+    async fn layout(&self, name: &str, target: Option<&str>, platform: &Platform) -> Result<Image> {
+        let path = self
+            .layouts
+            .get(name)
+            .ok_or_else(|| Error::new(ErrorKind::User, format!("no OCI layout is named `{name}`")))?;
+        let what = format!("cannot read the OCI layout `{}`", path.display());
+        let layout = Layout::open(path).map_err(|e| from_oci(e, &what))?;
+        let root = layout.find(target).map_err(|e| from_oci(e, &what))?;
+        self.open(&(Arc::new(layout) as Arc<dyn Blobs>), &root, platform, name).await
+    }
+
+    /// Reads manifest and config of the image for `platform` at `place`; layers stay where they are.
+    async fn open(&self, place: &Arc<dyn Blobs>, root: &Descriptor, platform: &Platform, name: &str) -> Result<Image> {
+        let what = format!("cannot read the image `{name}`");
+        let (descriptor, manifest) = self.manifest(place, root, platform, name).await?;
+        let config = self.document(place, &manifest.config, &what).await?;
+        let config: ImageConfig = serde_json::from_slice(&config).map_err(|e| {
+            Error::new(ErrorKind::User, format!("{what}: its config is not an image config")).with_source(e)
+        })?;
+        if config.rootfs.diff_ids.len() != manifest.layers.len() {
+            let counts = (manifest.layers.len(), config.rootfs.diff_ids.len());
+            return Err(Error::new(
+                ErrorKind::User,
+                format!("{what}: it has {} layers but {} diff ids", counts.0, counts.1),
+            ));
+        }
+        let mut layers = Vec::new();
+        for (blob, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
+            let layer = self.store.import_layer(blob, diff_id).map_err(|e| from_store(e, &what))?;
+            self.remotes.add(layer.clone(), blob, place.clone());
+            layers.push(layer);
+        }
+        Ok(Image {
+            config: Arc::new(config),
+            layers: layers.into(),
+            blobs: manifest.layers.into(),
+            manifest: descriptor.digest,
+        })
+    }
+
+    async fn manifest(
+        &self,
+        place: &Arc<dyn Blobs>,
+        root: &Descriptor,
+        platform: &Platform,
+        name: &str,
+    ) -> Result<(Descriptor, Manifest)> {
+        let what = format!("cannot read the image `{name}`");
+        let mut current = root.clone();
+        for _ in 0..INDEX_DEPTH {
+            let bytes = self.document(place, &current, &what).await?;
+            match parse_document(&current.media_type, &bytes).map_err(|e| from_oci(e, &what))? {
+                Document::Manifest(manifest) => return Ok((current, manifest)),
+                Document::Index(index) => current = choose(&index.manifests, platform, name)?.clone(),
+                Document::Other => break,
+            }
+        }
+        Err(Error::new(ErrorKind::User, format!("{what}: `{}` is not an image", current.media_type.as_str())))
+    }
+
+    /// A manifest or config, from the store if it is there, else from the place and then kept.
+    async fn document(&self, place: &Arc<dyn Blobs>, descriptor: &Descriptor, what: &str) -> Result<Vec<u8>> {
+        if let Ok(bytes) = self.store.read_blob(&descriptor.digest, DOCUMENT_MAX) {
+            return Ok(bytes);
+        }
+        let bytes = read_all(&**place, descriptor, DOCUMENT_MAX).await.map_err(|e| from_oci(e, what))?;
+        self.store.put_bytes(descriptor.media_type.as_str(), &bytes).map_err(|e| from_store(e, what))?;
+        Ok(bytes)
+    }
+}
+
+fn choose<'a>(manifests: &'a [Descriptor], wanted: &Platform, name: &str) -> Result<&'a Descriptor> {
+    let serves =
+        |descriptor: &&Descriptor| descriptor.platform.as_ref().is_some_and(|platform| platform.serves(wanted));
+    if let Some(found) = manifests.iter().find(serves) {
+        return Ok(found);
+    }
+    if let [only] = manifests
+        && only.platform.is_none()
+    {
+        return Ok(only);
+    }
+    let there: Vec<String> = manifests.iter().filter_map(|d| d.platform.as_ref()).map(ToString::to_string).collect();
+    let error = Error::new(ErrorKind::NotFound, format!("the image `{name}` has no manifest for {wanted}"));
+    Err(error.with_hint(format!("it has: {}", there.join(", "))))
+}

@@ -1,0 +1,75 @@
+//! Layers that are known by descriptor and fetched only when something needs their bytes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use cooper_oci::{BlobSink, Blobs, Body, Descriptor, Digest};
+use cooper_store::{LayerId, Store};
+use futures::StreamExt;
+use tokio::sync::OnceCell;
+
+use crate::Result;
+use crate::error::from_oci;
+
+/// Blobs fetched at once from one place.
+const FETCHES: usize = 4;
+
+type Place = Arc<dyn Blobs>;
+
+/// Which place has which blob that the store may lack.
+#[derive(Debug)]
+pub(crate) struct Remotes {
+    store: Store,
+    blobs: Mutex<HashMap<Digest, (Descriptor, Place, Arc<OnceCell<()>>)>>,
+    layers: Mutex<HashMap<LayerId, Descriptor>>,
+}
+
+impl Remotes {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, blobs: Mutex::default(), layers: Mutex::default() }
+    }
+
+    /// `layer` is `descriptor`'s content, to be had at `place`.
+    pub(crate) fn add(&self, layer: LayerId, descriptor: &Descriptor, place: Place) {
+        let entry = (descriptor.clone(), place, Arc::default());
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest.clone(), entry);
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(layer, descriptor.clone());
+    }
+
+    /// Brings the blobs of these layers into the store, those that come from elsewhere and are missing.
+    pub(crate) async fn fetch(&self, layers: &[LayerId]) -> Result<()> {
+        let known = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted: Vec<Descriptor> = layers.iter().filter_map(|layer| known.get(layer).cloned()).collect();
+        drop(known);
+        let fetches = wanted.into_iter().map(|descriptor| async move { self.fetch_one(&descriptor).await });
+        futures::stream::iter(fetches).buffer_unordered(FETCHES).fold(Ok(()), |all, one| async { all.and(one) }).await
+    }
+
+    async fn fetch_one(&self, descriptor: &Descriptor) -> Result<()> {
+        let known = self.blobs.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).cloned();
+        let Some((descriptor, place, once)) = known else { return Ok(()) };
+        let work = || async {
+            if self.store.has(&descriptor).await? {
+                return Ok(());
+            }
+            let body = place.open(&descriptor).await?;
+            self.store.put(&descriptor, body).await
+        };
+        once.get_or_try_init(work).await.map(drop).map_err(|e: cooper_oci::Error| from_oci(e, "cannot fetch a layer"))
+    }
+}
+
+/// Reads through: the store's copy, else the place that is known to have it.
+#[async_trait]
+impl Blobs for Remotes {
+    async fn open(&self, descriptor: &Descriptor) -> cooper_oci::Result<Body> {
+        if !self.store.has(descriptor).await? {
+            let known = self.blobs.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).cloned();
+            if let Some((_, place, _)) = known {
+                return place.open(descriptor).await;
+            }
+        }
+        self.store.open(descriptor).await
+    }
+}
