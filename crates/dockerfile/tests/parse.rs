@@ -129,6 +129,23 @@ fn the_line_of_a_step() {
 }
 
 #[test]
+fn triggers() {
+    let check = |text: &str, expect: Result<&str, &str>| {
+        let read = parse::parse_trigger(text);
+        let read = read.as_ref().map(|trigger| trigger.original.as_str()).map_err(|error| error.message.as_str());
+        assert_eq!(read, expect, "{text}");
+    };
+    check("RUN make  all", Ok("make  all"));
+    check("COPY <<x /y\ncontent\nx", Ok("<<x /y"));
+    check("ONBUILD RUN x", Err("ONBUILD cannot be the trigger of ONBUILD"));
+    check("FROM x", Err("FROM cannot be the trigger of ONBUILD"));
+    check("RUN a\nRUN b", Err("a trigger is a single instruction"));
+    check("RUNN a", Err("unknown instruction `RUNN`"));
+    check("", Err("the file has no instructions"));
+    check(&"#\n".repeat(1 << 20), Err("the trigger is longer than 1048576 bytes"));
+}
+
+#[test]
 fn lone_heredocs() {
     let check = |line: &str, expect: bool| {
         let file = parse(&format!("FROM a\nRUN {line}\nx\nEOF\n")).0;

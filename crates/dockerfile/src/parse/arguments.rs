@@ -3,7 +3,7 @@
 //! Do not know flags' meaning beyond their form, nor what comes before or after the instruction.
 
 use super::duration;
-use super::instruction::{self, Keyword, Parts};
+use super::instruction::{self, Parts};
 use super::lines::Text;
 use super::words::{List, json_list, quoted_words};
 use crate::ast::{Command, Copy, From, Healthcheck, Heredoc, Instruction, InstructionKind, KeyValues, Run, Word};
@@ -231,11 +231,7 @@ pub(super) fn onbuild(
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<InstructionKind, Diagnostic> {
     let parts = instruction::split(text, escape);
-    let keyword = Keyword::of(&parts.keyword.text).ok_or_else(|| instruction::unknown(&parts.keyword))?;
-    if matches!(keyword, Keyword::Onbuild | Keyword::From | Keyword::Maintainer) {
-        let message = format!("{} cannot be the trigger of ONBUILD", keyword.name());
-        return Err(Diagnostic::error(parts.keyword.span, message));
-    }
+    let keyword = instruction::check_trigger(&parts.keyword)?;
     let mut trigger = text.as_str().to_owned();
     for heredoc in &heredocs {
         trigger.extend(["\n", heredoc.content.as_str(), heredoc.name.as_str()]);

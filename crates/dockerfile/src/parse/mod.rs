@@ -13,7 +13,7 @@ mod mount;
 mod words;
 
 use crate::ast::{Dockerfile, Heredoc, Instruction, InstructionKind, Word};
-use crate::{Diagnostic, Span, lint};
+use crate::{Diagnostic, Severity, Span, lint};
 pub use directives::detect_syntax;
 pub use flags::is_true;
 pub use heredoc::is_heredoc_marker;
@@ -40,6 +40,25 @@ pub fn parse(text: &str) -> (Dockerfile, Vec<Diagnostic>) {
     reader.check_line_lengths(text);
     reader.read();
     reader.finish()
+}
+
+/// Reads one instruction that stands alone: a trigger from the `OnBuild` of an image's config. Spans and lines are those of `text`.
+pub fn parse_trigger(text: &str) -> Result<Instruction, Diagnostic> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Diagnostic::error(Span::default(), format!("the trigger is longer than {TEXT_BYTES_MAX} bytes")));
+    }
+    let mut reader = Reader { in_stage: true, ..Reader::new(text) };
+    reader.read();
+    let (file, diagnostics) = reader.finish();
+    if let Some(error) = diagnostics.into_iter().find(|found| found.severity == Severity::Error) {
+        return Err(error);
+    }
+    let mut instructions = file.instructions.into_iter();
+    match (instructions.next(), instructions.next()) {
+        (Some(trigger), None) => instruction::check_trigger(&trigger.keyword).map(|_| trigger),
+        (_, Some(second)) => Err(Diagnostic::error(second.span, "a trigger is a single instruction")),
+        (None, None) => Err(Diagnostic::error(Span::default(), "the trigger is empty")),
+    }
 }
 
 /// The state of reading one file.
