@@ -97,6 +97,11 @@ fn similar_names(context: &Path) -> Vec<String> {
     similar
 }
 
+/// The ignore file at the root of a named context.
+pub(crate) fn named_ignore(dir: &Path) -> CommandResult<Option<String>> {
+    Ok(ignore_file(dir, None)?.map(|(text, _)| text))
+}
+
 /// `<Dockerfile>.dockerignore` replaces the context's own ignore file; the two are never merged.
 fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Option<(String, String)>> {
     let beside = dockerfile.map(|file| {
@@ -104,12 +109,10 @@ fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Optio
         name.push(".dockerignore");
         PathBuf::from(name)
     });
-    let candidates = beside.into_iter().chain([context.join(".dockerignore")]);
-    for file in candidates.filter(|file| file.is_file()) {
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        return Ok(Some((read_file(&file)?, name)));
-    }
-    Ok(None)
+    let mut candidates = beside.into_iter().chain([context.join(".dockerignore")]);
+    let Some(file) = candidates.find(|file| file.is_file()) else { return Ok(None) };
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(Some((read_file(&file)?, name)))
 }
 
 fn read_file(path: &Path) -> CommandResult<String> {

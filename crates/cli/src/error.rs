@@ -36,9 +36,9 @@ pub(crate) struct CommandError {
     /// The cause.
     pub(crate) source: Option<Box<dyn Error + Send + Sync>>,
     /// The lines of the Dockerfile it belongs to, drawn.
-    pub(crate) excerpt: Option<String>,
+    pub(crate) excerpt: Option<Box<str>>,
     /// The failed step and the last lines of its output.
-    pub(crate) step: Option<(String, Vec<String>)>,
+    pub(crate) step: Option<Box<(String, Vec<String>)>>,
     /// What to try next.
     pub(crate) hints: Vec<String>,
 }
@@ -107,7 +107,7 @@ impl CommandError {
         for cause in self.causes() {
             let _ = writeln!(out, "  because: {}", indented(&cause));
         }
-        if let Some((name, lines)) = self.step.as_ref().filter(|(_, lines)| !lines.is_empty()) {
+        if let Some((name, lines)) = self.step.as_deref().filter(|(_, lines)| !lines.is_empty()) {
             let _ = writeln!(out, "last output of {}:", sanitise::line(name));
             for line in lines {
                 let _ = writeln!(out, "  | {}", sanitise::text(line).replace('\n', "\n  | "));
@@ -144,10 +144,10 @@ impl From<cooper_engine::Error> for CommandError {
     fn from(mut error: cooper_engine::Error) -> Self {
         let excerpt = crate::diagnostics::excerpt_of(&error);
         let mut command = Self::failure(std::mem::take(&mut error.what));
-        command.excerpt = excerpt;
+        command.excerpt = excerpt.map(Into::into);
         command.hints = std::mem::take(&mut error.hints);
         command.hints.extend(hint_for(error.kind).map(str::to_owned));
-        command.step = error.step.take();
+        command.step = error.step.take().map(Box::new);
         command.source = error.source.take();
         if error.kind == cooper_engine::ErrorKind::Cancelled {
             command.kind = Kind::Code(INTERRUPTED);
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn hostile_text_cannot_act_on_the_terminal_or_the_ci_system() {
         let mut error = CommandError::failure("bad\x1b]0;title\x07\n::set-output name=x::y").with_hint("\u{9b}31mhint");
-        error.step = Some(("RUN\n::x".into(), vec!["::error::\x1b[2J".into(), "a\r\n##[x]".into()]));
+        error.step = Some(Box::new(("RUN\n::x".into(), vec!["::error::\x1b[2J".into(), "a\r\n##[x]".into()])));
         let message = error.message();
         assert!(message.chars().all(|c| c == '\n' || !c.is_control()), "{message:?}");
         assert!(!message.lines().any(|line| line.starts_with("::") || line.starts_with("##[")), "{message}");

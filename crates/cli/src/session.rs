@@ -70,7 +70,7 @@ impl cooper_engine::Session for LocalSession {
         match self.secrets.get(id) {
             None => Ok(None),
             Some(SecretSource::Value(value)) => Ok(Some(value.clone())),
-            Some(SecretSource::File(path)) => read_secret(id, path).map(Some),
+            Some(SecretSource::File(path)) => read_secret(id, path).map(Some).map_err(|error| *error),
         }
     }
 
@@ -88,14 +88,14 @@ impl cooper_engine::Session for LocalSession {
     }
 }
 
-fn read_secret(id: &str, path: &Path) -> Result<Vec<u8>> {
+fn read_secret(id: &str, path: &Path) -> std::result::Result<Vec<u8>, Box<Error>> {
     use std::io::Read;
     let what = format!("cannot read secret `{id}` from `{}`", path.display());
     let file = std::fs::File::open(path).map_err(|e| Error::new(ErrorKind::User, what.clone()).with_source(e))?;
     let mut value = Vec::new();
     file.take(SECRET_MAX + 1).read_to_end(&mut value).map_err(|e| Error::new(ErrorKind::User, what).with_source(e))?;
     if value.len() as u64 > SECRET_MAX {
-        return Err(Error::new(ErrorKind::User, format!("secret `{id}` is larger than {SECRET_MAX} bytes")));
+        return Err(Box::new(Error::new(ErrorKind::User, format!("secret `{id}` is larger than {SECRET_MAX} bytes"))));
     }
     Ok(value)
 }

@@ -43,7 +43,10 @@ pub(crate) fn run(args: &Store, at: &Surroundings) -> CommandResult {
             let problems = store_calls::check(at)?;
             print(&problems)?;
             match problems.len() {
-                0 => Ok(output::note("the store is sound")),
+                0 => {
+                    output::note("the store is sound");
+                    Ok(())
+                }
                 count => Err(CommandError::failure(format!("the store has {count} problems"))
                     .with_hint("`cooper store repair` mends or drops what is wrong")),
             }
