@@ -22,7 +22,7 @@ pub(crate) const FORMAT: u32 = 1;
 const RESERVES: [(&str, u64); 4] = [("reserve", 1 << 20), ("reserve.1", 0), ("reserve.2", 0), ("reserve.3", 0)];
 
 /// The reserve is not taken from a disk with less than this: whoever is short of space needs it more.
-const RESERVE_FROM_BYTES: u64 = 16 << 20;
+const RESERVE_FROM_BYTES: u64 = 8 << 20;
 
 /// Directories of a store. `version` is written after they exist, so a tree that has it is whole.
 const DIRS: [&str; 11] = [

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use cooper_oci::{BlobSink, Blobs, Descriptor, Digest, MediaType, Reference, body_from_bytes, read_all};
+use cooper_oci::{BlobSink, Descriptor, Digest, MediaType, Reference, body_from_bytes, read_all};
 use futures::executor::block_on;
 
 use super::*;
