@@ -1,7 +1,8 @@
 //! The description of a step in the form of the OCI runtime-spec: the same sandbox as our own executor's.
 //!
-//! Pure: what is mounted and who runs is already decided.
+//! Reads nothing but the limit of open files: what is mounted and who runs is already decided.
 
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use crate::init::confine::{CAPABILITIES, MAX_OPEN_FILES, OPEN_FILES};
@@ -51,6 +52,8 @@ fn process(spec: &Spec, account: &Account) -> Value {
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={}", account.home));
     }
+    // Runtimes set limits after giving up the privilege to raise them.
+    let max_files = getrlimit(Resource::Nofile).maximum.unwrap_or(MAX_OPEN_FILES).min(MAX_OPEN_FILES);
     let mut process = json!({
         "terminal": spec.pty.is_some(),
         "user": { "uid": account.uid, "gid": account.gid, "additionalGids": account.groups, "umask": 0o022 },
@@ -59,7 +62,7 @@ fn process(spec: &Spec, account: &Account) -> Value {
         "cwd": spec.cwd,
         "noNewPrivileges": spec.sandbox && account.uid == 0,
         "rlimits": [
-            { "type": "RLIMIT_NOFILE", "soft": OPEN_FILES, "hard": MAX_OPEN_FILES },
+            { "type": "RLIMIT_NOFILE", "soft": OPEN_FILES.min(max_files), "hard": max_files },
             { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
         ],
         "capabilities": capabilities(spec.sandbox, account.uid),

@@ -1,15 +1,14 @@
 //! The executor that hands a process to an OCI runtime (`runc`, `crun`).
 //!
-//! Knows nothing of how the runtime does it. Weaker than our own executor in three ways: small files, secrets among
+//! Knows nothing of how the runtime does it. Weaker than our own executor in these ways: small files, secrets among
 //! them, are on disk in a private directory while the step runs; stubs below bind mounts stay; an exit code above 128
-//! may stand for a signal.
+//! may stand for a signal. A change of the terminal's size does not reach the step.
 
 mod config;
 
 use std::fs::DirBuilder;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio as ChildStdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +22,7 @@ use crate::init::rootfs::{hostname, hosts};
 use crate::init::tree::{Missing, Tree};
 use crate::init::user::Account;
 use crate::namespaces::describe;
-use crate::wire::{self, SourceSpec, Spec};
+use crate::wire::{SourceSpec, Spec};
 use crate::{Error, ErrorKind, Executor, Exit, Output, Process, Result, Running};
 
 /// How often is looked whether the runtime has started the process; it takes ten times as long.
@@ -56,13 +55,13 @@ impl Executor for Runtime {
         let (spec, mut fds, output) = describe(process, root)?;
         let root = if fds.is_empty() { None } else { Some(fds.remove(0)) };
         let mut tree = Tree::new(root.ok_or_else(|| Error::new(ErrorKind::Io, "the step has no root"))?);
-        let streams: Vec<OwnedFd> = if spec.pty.is_some() { Vec::new() } else { fds.drain(..fds.len().min(3)).collect() };
+        let (streams, pty) = match spec.pty {
+            Some(size) => terminal(size)?,
+            None => (fds.drain(..fds.len().min(3)).collect(), None),
+        };
         let bundle = Bundle::create(self)?;
         match launch(&bundle, &mut tree, &path, &spec, &fds, streams) {
-            Ok((child, listener)) => {
-                let step = Contained { bundle, tree, child, _sources: fds, output, pty: None, exit: None };
-                step.started(listener)
-            }
+            Ok(child) => Contained { bundle, tree, child, _sources: fds, output, pty, exit: None }.started(),
             Err(error) => {
                 bundle.remove();
                 tree.remove_unmounted_stubs();
@@ -70,6 +69,20 @@ impl Executor for Runtime {
             }
         }
     }
+}
+
+/// A terminal of the host as the runtime's streams, and its controlling end. The runtime makes another inside, of the
+/// same size, and copies between the two.
+fn terminal((rows, cols): (u16, u16)) -> Result<(Vec<OwnedFd>, Option<OwnedFd>)> {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    let failed = |e: rustix::io::Errno| Error::io("cannot open a terminal", e.into());
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let controlling = openpt(flags).map_err(failed)?;
+    unlockpt(&controlling).map_err(failed)?;
+    let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&controlling, size).map_err(failed)?;
+    let open = || ioctl_tiocgptpeer(&controlling, flags).map_err(failed);
+    Ok((vec![open()?, open()?, open()?], Some(controlling)))
 }
 
 /// Writes everything down and starts the runtime.
@@ -80,12 +93,12 @@ fn launch(
     spec: &Spec,
     fds: &[OwnedFd],
     streams: Vec<OwnedFd>,
-) -> Result<(Child, Option<UnixListener>)> {
+) -> Result<Child> {
     let mounts = bundle.mounts(spec, fds)?;
     let account = prepare(tree, spec, &mounts)?;
     let text = config::config(&root.to_string_lossy(), spec, &account, &mounts);
     bundle.write("config.json", text.to_string().as_bytes(), (0o600, 0, 0))?;
-    bundle.spawn(streams, spec.pty.is_some())
+    bundle.spawn(streams)
 }
 
 /// Makes the working directory and the mount targets of the root, and looks the user up.
@@ -174,19 +187,14 @@ impl Bundle {
         command
     }
 
-    fn spawn(&self, streams: Vec<OwnedFd>, terminal: bool) -> Result<(Child, Option<UnixListener>)> {
+    fn spawn(&self, streams: Vec<OwnedFd>) -> Result<Child> {
         let failed = |e| Error::caused(ErrorKind::Host, format!("cannot run {}", self.program.display()), e);
-        let console = self.dir.join("console");
-        let listener = if terminal { Some(UnixListener::bind(&console).map_err(failed)?) } else { None };
         let mut command = self.command();
         command.arg("run").arg("--bundle").arg(&self.dir).arg("--pid-file").arg(self.dir.join("pid"));
-        if terminal {
-            command.arg("--console-socket").arg(&console);
-        }
         let mut streams = streams.into_iter();
         let mut stream = || streams.next().map_or_else(ChildStdio::null, ChildStdio::from);
         command.stdin(stream()).stdout(stream()).stderr(stream());
-        Ok((command.arg(&self.id).spawn().map_err(failed)?, listener))
+        command.arg(&self.id).spawn().map_err(failed)
     }
 
     fn kill(&self, signal: i32) {
@@ -247,19 +255,12 @@ struct Contained {
 
 impl Contained {
     /// Waits until the runtime has started the process or given up.
-    fn started(mut self, listener: Option<UnixListener>) -> Result<Box<dyn Running>> {
+    fn started(mut self) -> Result<Box<dyn Running>> {
         let failed = |e| Error::io("cannot wait for the runtime", e);
-        if let Some(listener) = &listener {
-            listener.set_nonblocking(true).map_err(failed)?;
-        }
         loop {
-            if let (Some(listener), None) = (&listener, &self.pty) {
-                self.pty = accept(listener);
-            }
             // Looked at first: a process may have started and ended since.
             let ended = self.child.try_wait().map_err(failed)?.is_some();
-            let terminal_ready = listener.is_none() || self.pty.is_some();
-            if terminal_ready && self.bundle.dir.join("pid").exists() {
+            if self.bundle.dir.join("pid").exists() {
                 return Ok(Box::new(self));
             }
             if ended {
@@ -273,15 +274,6 @@ impl Contained {
         self.bundle.remove();
         self.tree.remove_unmounted_stubs();
     }
-}
-
-/// The controlling end of the terminal, once the runtime has sent it.
-fn accept(listener: &UnixListener) -> Option<OwnedFd> {
-    let (stream, _) = listener.accept().ok()?;
-    stream.set_nonblocking(false).ok()?;
-    let mut fds = Vec::new();
-    wire::receive(stream.as_fd(), &mut [0; 4096], &mut fds).ok()?;
-    fds.pop()
 }
 
 impl Running for Contained {
