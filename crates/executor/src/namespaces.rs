@@ -56,7 +56,7 @@ impl Executor for Namespaces {
 }
 
 /// Takes a process apart into what is said and the descriptors that go along.
-fn describe(process: Process, root: OwnedFd) -> Result<(Spec, Vec<OwnedFd>, Option<Output>)> {
+pub(crate) fn describe(process: Process, root: OwnedFd) -> Result<(Spec, Vec<OwnedFd>, Option<Output>)> {
     let mut fds = vec![root];
     let (pty, output) = streams(process.stdio, &mut fds)?;
     let mounts = process.mounts.into_iter().map(|mount| describe_mount(mount, &mut fds)).collect();

@@ -12,6 +12,7 @@ use rustix::termios::Winsize;
 
 use super::confine;
 use super::rootfs::Root;
+use super::tree::Tree;
 use super::user::{self, Account};
 use crate::sys;
 use crate::wire::Spec;
@@ -109,7 +110,8 @@ impl Program {
     /// Looks the user up and puts arguments and environment into the kernel's form. Entries of the environment
     /// without `=` mean nothing to a program and are left out.
     pub(super) fn prepare(spec: Spec, root: &mut Root) -> Result<Self> {
-        let account = account(&spec.user, root)?;
+        let tree = root.tree().ok_or_else(|| Error::new(ErrorKind::Io, "the step has no root"))?;
+        let account = account(&spec.user, tree)?;
         let cwd = root.cwd().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));
         let cwd =
             cwd.unwrap_or(Err(Errno::BADF)).map_err(|e| Error::io("cannot use the working directory", e.into()))?;
@@ -175,9 +177,10 @@ impl Program {
     }
 }
 
-fn account(name: &str, root: &mut Root) -> Result<Account> {
-    let passwd = root.read(user::PASSWD, user::MAX_DATABASE)?.unwrap_or_default();
-    let group = root.read(user::GROUP, user::MAX_DATABASE)?.unwrap_or_default();
+/// Looks a user up in the files of a root.
+pub(crate) fn account(name: &str, tree: &mut Tree) -> Result<Account> {
+    let passwd = tree.read(user::PASSWD, user::MAX_DATABASE)?.unwrap_or_default();
+    let group = tree.read(user::GROUP, user::MAX_DATABASE)?.unwrap_or_default();
     user::lookup(name, &String::from_utf8_lossy(&passwd), &String::from_utf8_lossy(&group))
 }
 

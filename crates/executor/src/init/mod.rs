@@ -3,13 +3,13 @@
 //! Knows nothing of its caller but the socket on its standard input. Two processes come of it: the *watcher* stays
 //! outside and ends the step when the caller asks for it or is gone; the *reaper* is process 1 inside.
 
-mod confine;
+pub(crate) mod confine;
 mod device;
-mod exec;
+pub(crate) mod exec;
 mod reaper;
-mod rootfs;
-mod seccomp;
-mod tree;
+pub(crate) mod rootfs;
+pub(crate) mod seccomp;
+pub(crate) mod tree;
 pub(crate) mod user;
 mod watcher;
 

@@ -17,7 +17,7 @@ use crate::wire::{MountSpec, SourceSpec, Spec};
 use crate::{Error, ErrorKind, Result};
 
 /// Parts of /proc that tell of the host: covered.
-const MASKED_PROC: [&str; 10] = [
+pub(crate) const MASKED_PROC: [&str; 10] = [
     "acpi",
     "asound",
     "kcore",
@@ -30,9 +30,9 @@ const MASKED_PROC: [&str; 10] = [
     "interrupts",
 ];
 /// Parts of /sys likewise.
-const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+pub(crate) const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 /// Parts of /proc through which the host could be changed: read-only.
-const READONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+pub(crate) const READONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Host name if none is asked for.
 const HOSTNAME: &str = "cooper";
@@ -96,9 +96,9 @@ impl Root {
         self.terminals.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads a regular file of the root; `None` if there is none.
-    pub(super) fn read(&mut self, path: &str, max: u64) -> Result<Option<Vec<u8>>> {
-        self.tree.as_mut().map_or(Ok(None), |tree| tree.read(path, max))
+    /// The files of the root.
+    pub(super) fn tree(&mut self) -> Option<&mut Tree> {
+        self.tree.as_mut()
     }
 
     /// Makes the root itself read-only, or writable again.
@@ -366,11 +366,11 @@ fn host_files(spec: &Spec, files: &mut Files<'_>) -> Result<Vec<(&'static str, O
     Ok(all)
 }
 
-fn hostname(spec: &Spec) -> &str {
+pub(crate) fn hostname(spec: &Spec) -> &str {
     if spec.hostname.is_empty() { HOSTNAME } else { &spec.hostname }
 }
 
-fn hosts(spec: &Spec) -> Result<String> {
+pub(crate) fn hosts(spec: &Spec) -> Result<String> {
     let name = hostname(spec);
     let mut text = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for (host, address) in &spec.extra_hosts {

@@ -22,7 +22,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 
 /// What to do where a path ends in nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     /// Say that it does not exist.
     Refuse,
     /// Make directories that stay.
@@ -35,7 +35,7 @@ pub(super) enum Missing {
 
 /// The tree a step sees, and what was added to it.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: OwnedFd,
     stubs: Vec<Stub>,
 }
@@ -54,13 +54,13 @@ struct Stub {
 
 /// A resolved path: the inode and, unless it is a directory, where its entry is.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub(super) fd: OwnedFd,
     entry: Option<(OwnedFd, Vec<u8>)>,
 }
 
 impl Tree {
-    pub(super) fn new(root: OwnedFd) -> Self {
+    pub(crate) fn new(root: OwnedFd) -> Self {
         Self { root, stubs: Vec::new() }
     }
 
@@ -69,7 +69,7 @@ impl Tree {
     }
 
     /// Resolves `path` inside the root.
-    pub(super) fn resolve(&mut self, path: &str, missing: Missing) -> Result<Found> {
+    pub(crate) fn resolve(&mut self, path: &str, missing: Missing) -> Result<Found> {
         let failed = |e: Errno| refusal(path, e);
         if path.len() > MAX_PATH {
             return Err(failed(Errno::NAMETOOLONG));
@@ -79,7 +79,7 @@ impl Tree {
     }
 
     /// Reads a regular file of at most `max` bytes; `None` if there is none.
-    pub(super) fn read(&mut self, path: &str, max: u64) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&mut self, path: &str, max: u64) -> Result<Option<Vec<u8>>> {
         let found = match self.resolve(path, Missing::Refuse) {
             Ok(found) => found,
             Err(error) if is_absent(&error) => return Ok(None),
@@ -96,8 +96,18 @@ impl Tree {
         if content.len() as u64 > max { Err(odd()) } else { Ok(Some(content)) }
     }
 
-    /// Takes the stubs away again, with whatever is still mounted on them. What the step has put into one stays.
+    /// Takes the stubs away again, with whatever this mount namespace has on them. What the step has put into one
+    /// stays. Changes the working directory.
     pub(super) fn remove_stubs(&mut self) {
+        for stub in &self.stubs {
+            // Later ones are below earlier ones: taking these off takes all off.
+            let _not_mounted = stub.unmount();
+        }
+        self.remove_unmounted_stubs();
+    }
+
+    /// The same where nothing is mounted on them (any more) in this mount namespace.
+    pub(crate) fn remove_unmounted_stubs(&mut self) {
         while let Some(stub) = self.stubs.pop() {
             // A stub the step has filled, moved or removed is left as it is: it is the step's now.
             let _kept = stub.remove();
@@ -115,14 +125,13 @@ impl Found {
         if id(&stat) == id(expected) { Ok(fd.into()) } else { Err(Errno::STALE) }
     }
 
-    pub(super) fn is_directory(&self) -> bool {
+    pub(crate) fn is_directory(&self) -> bool {
         self.entry.is_none()
     }
 }
 
 impl Stub {
     fn remove(&self) -> std::result::Result<(), Errno> {
-        self.unmount()?;
         let stat = rustix::fs::statat(&self.parent, self.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
         if id(&stat) != self.id || (!self.directory && stat.st_size != 0) {
             return Err(Errno::STALE);
