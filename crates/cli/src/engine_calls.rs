@@ -1,19 +1,17 @@
 //! Every call of the command into the engine, in one place.
 //!
-//! Until the engine is wired in, each call says so. The types beside them are what the engine's own calls take.
+//! Knows how to open what the engine works with, and nothing of how it works.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use cooper_engine::{EventSink, Outcome, Request, Session};
-use cooper_executor::{Executor, Running};
+use cooper_engine::{Container, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session, State};
 use cooper_oci::Reference;
-use cooper_registry::Client;
-use cooper_store::Store;
+use cooper_store::SnapshotKind;
 
-use crate::error::{CommandError, CommandResult};
+use crate::error::CommandResult;
 use crate::open;
-use crate::rows::{Explained, RunRequest};
+use crate::rows::Explained;
 use crate::surroundings::Surroundings;
 
 /// How steps are run and filesystems are put together.
@@ -49,30 +47,19 @@ pub(crate) enum SnapshotterChoice {
     Native,
 }
 
-/// What the engine works with.
-#[derive(Debug)]
-struct Engine {
-    store: Store,
-    executor: Arc<dyn Executor>,
-    client: Client,
-    clock: fn() -> i64,
-    resolv_conf: Option<Vec<u8>>,
-}
-
 fn engine(at: &Surroundings, machinery: Machinery) -> CommandResult<Engine> {
+    let kind = match machinery.snapshotter {
+        SnapshotterChoice::Auto => SnapshotKind::Auto,
+        SnapshotterChoice::Overlay => SnapshotKind::Overlay,
+        SnapshotterChoice::Native => SnapshotKind::Native,
+    };
     Ok(Engine {
-        store: open::store(at)?,
+        store: open::store(at)?.with_snapshots(kind),
         executor: open::executor(at, machinery.runtime)?,
         client: open::client(at),
         clock: crate::human::now,
         resolv_conf: open::resolv_conf(),
     })
-}
-
-fn no_engine<T>(engine: &Engine) -> CommandResult<T> {
-    let Engine { store, executor, client, clock, resolv_conf } = engine;
-    let _ = (store, executor, client, clock, resolv_conf);
-    Err(CommandError::failure("this build of cooper has no engine yet"))
 }
 
 /// Builds.
@@ -83,39 +70,26 @@ pub(crate) async fn build(
     session: Arc<dyn Session>,
     events: Arc<dyn EventSink>,
 ) -> CommandResult<Outcome> {
-    let engine = engine(at, machinery)?;
-    let _ = (machinery.snapshotter, request, session, events);
-    no_engine(&engine)
-}
-
-/// A container that runs; its filesystem goes when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Container {
-    /// Its process.
-    pub(crate) running: Box<dyn Running>,
+    Ok(cooper_engine::build(&engine(at, machinery)?, request, session, events).await?)
 }
 
 /// Starts a container of an image in the store.
 pub(crate) async fn run(at: &Surroundings, machinery: Machinery, request: RunRequest) -> CommandResult<Container> {
-    let engine = engine(at, machinery)?;
-    let RunRequest { image, args, entrypoint, env, workdir, user, hostname, mounts, readonly, network, stdio } =
-        request;
-    let _ = (image, args, entrypoint, env, workdir, user, hostname, mounts, readonly, network, stdio);
-    no_engine(&engine)
+    Ok(cooper_engine::run(&engine(at, machinery)?, request).await?)
 }
 
-/// Writes images as an archive to a file or, without one, to standard output.
+/// Writes an image as an archive to a file or, without one, to standard output.
 pub(crate) async fn save(at: &Surroundings, images: &[String], dest: Option<&Path>, oci: bool) -> CommandResult {
     let engine = engine(at, Machinery::default())?;
-    let _ = (images, dest, oci);
-    no_engine(&engine)
+    let format = if oci { Format::Oci } else { Format::Docker };
+    Ok(cooper_engine::save(&engine, images, format, dest).await?)
 }
 
-/// Takes the images of an archive, a layout directory or, without one, of standard input into the store.
+/// Takes the images of an archive or, without one, of standard input into the store.
 pub(crate) async fn load(at: &Surroundings, from: Option<&Path>) -> CommandResult<Vec<Reference>> {
     let engine = engine(at, Machinery::default())?;
-    let _ = from;
-    no_engine(&engine)
+    let loaded = cooper_engine::load(&engine, from).await?;
+    Ok(loaded.into_iter().flat_map(|(names, _)| names).collect())
 }
 
 /// Why the steps of a build ran: the last build without a name, compared with another if one is given.
@@ -125,6 +99,17 @@ pub(crate) async fn explain(
     against: Option<&str>,
 ) -> CommandResult<Vec<Explained>> {
     let engine = engine(at, Machinery::default())?;
-    let _ = (build, against);
-    no_engine(&engine)
+    let builds = cooper_engine::explain(&engine.store, build, against)?;
+    Ok(builds.into_iter().map(explained).collect())
+}
+
+fn explained(build: Explanation) -> Explained {
+    let word = |state| match state {
+        State::Cached => "cached",
+        State::Ran => "ran",
+        State::Failed => "failed",
+        State::Pending => "pending",
+    };
+    let steps = build.steps.into_iter().map(|(name, state, reasons)| (name, word(state), reasons)).collect();
+    Explained { build: build.build, created: build.created, before: build.before, steps }
 }

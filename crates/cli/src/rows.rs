@@ -75,30 +75,3 @@ pub(crate) struct Explained {
     /// Its steps: name, how they went (`cached`, `ran`, `failed`, `pending`), and the reasons why they ran.
     pub(crate) steps: Vec<(String, &'static str, Vec<String>)>,
 }
-
-/// What `run` shall start.
-#[derive(Debug)]
-pub(crate) struct RunRequest {
-    /// Name or id of an image in the store.
-    pub(crate) image: String,
-    /// Replaces the image's CMD, if not empty.
-    pub(crate) args: Vec<String>,
-    /// Replaces the image's ENTRYPOINT; an empty text clears it.
-    pub(crate) entrypoint: Option<String>,
-    /// Added to the image's environment, `K=v`.
-    pub(crate) env: Vec<String>,
-    /// Replaces the image's WORKDIR.
-    pub(crate) workdir: Option<String>,
-    /// Replaces the image's USER.
-    pub(crate) user: Option<String>,
-    /// Host name.
-    pub(crate) hostname: String,
-    /// Directories and files of the host.
-    pub(crate) mounts: Vec<ProcessMount>,
-    /// The root filesystem is read-only.
-    pub(crate) readonly: bool,
-    /// Network.
-    pub(crate) network: Network,
-    /// Standard streams.
-    pub(crate) stdio: Stdio,
-}

@@ -40,7 +40,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         let indent = line.len() - line.trim_start().len();
         let Some(name) = function_name(line.trim_start()) else { continue };
         let closing = format!("{}}}", " ".repeat(indent));
-        let body = lines[start..].iter().position(|line| *line == closing || line.trim_end().ends_with(';') && line.starts_with(&closing));
+        let body = lines[start..]
+            .iter()
+            .position(|line| *line == closing || line.trim_end().ends_with(';') && line.starts_with(&closing));
         if let Some(length) = body {
             out.push((name, length + 1));
         }
@@ -50,7 +52,8 @@ fn functions(text: &str) -> Vec<(String, usize)> {
 
 fn function_name(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
-    let is_modifier = |word: &str| matches!(word, "pub" | "async" | "const" | "unsafe" | "extern") || word.starts_with("pub(");
+    let is_modifier =
+        |word: &str| matches!(word, "pub" | "async" | "const" | "unsafe" | "extern") || word.starts_with("pub(");
     let word = words.by_ref().find(|word| !is_modifier(word))?;
     (word == "fn" && line.ends_with('{') || word == "fn" && line.ends_with('(')).then_some(())?;
     Some(words.next()?.split(['(', '<']).next()?.to_owned())
@@ -88,7 +91,8 @@ fn the_measure_sees_a_long_function() {
 #[test]
 fn nothing_is_left_open() {
     // Spelt apart, so that this file does not find itself.
-    let words = [["todo", "!("].concat(), ["unimplemented", "!("].concat(), ["dbg", "!("].concat(), ["#[ign", "ore"].concat()];
+    let words =
+        [["todo", "!("].concat(), ["unimplemented", "!("].concat(), ["dbg", "!("].concat(), ["#[ign", "ore"].concat()];
     for (name, text) in sources() {
         for word in &words {
             assert!(!text.contains(word.as_str()), "{name} has `{word}`");

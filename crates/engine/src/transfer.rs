@@ -1,39 +1,52 @@
 //! Images between the store and archives: `save` and `load`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use cooper_oci::{CopyOptions, Descriptor, Reference, copy, read_archive};
+use cooper_oci::{CopyOptions, Descriptor, Layout, Reference, copy, read_archive};
 
 use crate::error::{from_oci, from_store};
 use crate::export::{Format, write_archive};
 use crate::{Engine, Error, ErrorKind, Result};
 
-/// Writes images of the store to one archive, standard output when `dest` is `None`.
+/// Writes an image of the store to an archive, standard output when `dest` is `None`.
 ///
 /// # Errors
-/// No such image, or the archive cannot be written.
-pub async fn save(engine: &Engine, image: &str, format: Format, dest: Option<&Path>) -> Result<()> {
+/// No such image, more than one, or the archive cannot be written.
+pub async fn save(engine: &Engine, images: &[String], format: Format, dest: Option<&Path>) -> Result<()> {
+    let [image] = images else {
+        let error = Error::new(ErrorKind::User, "an archive holds one image");
+        return Err(error.with_hint("save the images one by one"));
+    };
     let what = format!("cannot save `{image}`");
     let found = engine.store.resolve(image).map_err(|e| from_store(e, &what))?;
     let names: Vec<Reference> = found.name.into_iter().collect();
     write_archive(&engine.store, &found.descriptor, &names, format, true, dest).await
 }
 
-/// Reads an archive's images into the store under the names it gives them, returned with their descriptors.
+/// Reads the images of an archive, of an OCI layout directory, or of standard input into the store, under the names they
+/// have there; returned with their descriptors.
 ///
 /// # Errors
 /// Not an archive of images, or one with wrong contents: then nothing is named.
-pub async fn load(engine: &Engine, archive: &Path) -> Result<Vec<(Vec<Reference>, Descriptor)>> {
-    let what = format!("cannot load `{}`", archive.display());
-    let archive = read_archive(archive, &engine.store.root().join("tmp")).map_err(|e| from_oci(e, &what))?;
+pub async fn load(engine: &Engine, from: Option<&Path>) -> Result<Vec<(Vec<Reference>, Descriptor)>> {
+    let what = format!("cannot load `{}`", from.map_or("standard input".into(), |path| path.display().to_string()));
+    let images = match from {
+        Some(dir) if dir.is_dir() => from_layout(engine, dir, &what).await?,
+        Some(file) => from_archive(engine, file, &what).await?,
+        None => {
+            let spooled = spool(engine, &what)?;
+            let images = from_archive(engine, &spooled, &what).await;
+            let _ = std::fs::remove_file(&spooled);
+            images?
+        }
+    };
+    if images.is_empty() {
+        return Err(Error::new(ErrorKind::User, format!("{what}: it holds no image")));
+    }
     let mut loaded = Vec::new();
-    for (names, descriptor) in archive.images() {
-        copy(&descriptor, &archive, &engine.store, &CopyOptions::default()).await.map_err(|e| from_oci(e, &what))?;
+    for (names, descriptor) in images {
         let names = names.iter().map(|name| name.parse::<Reference>().map_err(|e| from_oci(e, &what)));
         loaded.push((names.collect::<Result<Vec<_>>>()?, descriptor));
-    }
-    if loaded.is_empty() {
-        return Err(Error::new(ErrorKind::User, format!("{what}: it holds no image")));
     }
     for (names, descriptor) in &loaded {
         engine.store.add_image(descriptor).map_err(|e| from_store(e, &what))?;
@@ -43,4 +56,38 @@ pub async fn load(engine: &Engine, archive: &Path) -> Result<Vec<(Vec<Reference>
     }
     engine.store.durable().map_err(|e| from_store(e, &what))?;
     Ok(loaded)
+}
+
+type Named = Vec<(Vec<String>, Descriptor)>;
+
+async fn from_archive(engine: &Engine, file: &Path, what: &str) -> Result<Named> {
+    let spool = engine.store.root().join("tmp");
+    let archive = read_archive(file, &spool).map_err(|e| from_oci(e, what))?;
+    let images = archive.images();
+    for (_, descriptor) in &images {
+        copy(descriptor, &archive, &engine.store, &CopyOptions::default()).await.map_err(|e| from_oci(e, what))?;
+    }
+    Ok(images)
+}
+
+async fn from_layout(engine: &Engine, dir: &Path, what: &str) -> Result<Named> {
+    let layout = Layout::open(dir).map_err(|e| from_oci(e, what))?;
+    let mut images = Named::new();
+    for descriptor in layout.index().map_err(|e| from_oci(e, what))?.manifests {
+        copy(&descriptor, &layout, &engine.store, &CopyOptions::default()).await.map_err(|e| from_oci(e, what))?;
+        // A bare tag is no image name; only full ones are taken over.
+        let keys = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+        let name =
+            keys.iter().find_map(|key| descriptor.annotations.get(*key)).filter(|name| name.contains([':', '/']));
+        images.push((name.cloned().into_iter().collect(), descriptor));
+    }
+    Ok(images)
+}
+
+/// Standard input as a file: archives are read back and forth.
+fn spool(engine: &Engine, what: &str) -> Result<PathBuf> {
+    let path = engine.store.temporary().map_err(|e| from_store(e, what))?;
+    let copied =
+        std::fs::File::create(&path).and_then(|mut file| std::io::copy(&mut std::io::stdin().lock(), &mut file));
+    copied.map(|_| path).map_err(|e| Error::new(ErrorKind::Io, what).with_source(e))
 }

@@ -37,9 +37,8 @@ pub(crate) fn write_directory(files: &dyn Files, dest: &Path) -> Result<()> {
     let root = Root::open(dest).map_err(|e| from_store(e, &what))?;
     let mut dirs = Vec::new();
     walk(files, Path::new(""), &mut |entry| {
-        place(&root, entry, &mut *open(files, entry)?).map_err(|e| {
-            Error { what: format!("{what}: `{}`: {}", entry.path.display(), e.what), ..e }
-        })?;
+        place(&root, entry, &mut *open(files, entry)?)
+            .map_err(|e| Error { what: format!("{what}: `{}`: {}", entry.path.display(), e.what), ..e })?;
         if entry.kind == EntryKind::Dir {
             dirs.push(entry.clone());
         }
@@ -95,7 +94,9 @@ fn place(root: &Root, entry: &Entry, data: &mut dyn Read) -> Result<()> {
     }
     if !matches!(entry.kind, EntryKind::Symlink { .. } | EntryKind::Hardlink { .. }) {
         let fd = root.open_path(path).map_err(told)?;
-        let io = |e: rustix::io::Errno| Error::new(ErrorKind::Io, "cannot set its mode").with_source(std::io::Error::from(e));
+        let io = |e: rustix::io::Errno| {
+            Error::new(ErrorKind::Io, "cannot set its mode").with_source(std::io::Error::from(e))
+        };
         attributes::set_mode(fd.as_fd(), entry.mode).map_err(io)?;
     }
     set_times(root, entry)
@@ -103,6 +104,7 @@ fn place(root: &Root, entry: &Entry, data: &mut dyn Read) -> Result<()> {
 
 fn set_times(root: &Root, entry: &Entry) -> Result<()> {
     let fd = root.open_link(&entry.path).map_err(|e| from_store(e, "cannot open it"))?;
-    let io = |e: rustix::io::Errno| Error::new(ErrorKind::Io, "cannot set its time").with_source(std::io::Error::from(e));
+    let io =
+        |e: rustix::io::Errno| Error::new(ErrorKind::Io, "cannot set its time").with_source(std::io::Error::from(e));
     attributes::set_mtime(fd.as_fd(), entry.mtime).map_err(io)
 }

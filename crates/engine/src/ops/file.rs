@@ -51,7 +51,8 @@ fn act(action: &FileAction, work: &FileWork<'_>, draft: &mut Draft) -> Result<()
         FileAction::MakeFile { path, name, data, mode, chown } => {
             let owner = chown.as_ref().map(|chown| owner(draft, chown)).transpose()?.unwrap_or_default();
             let mut path = resolve(draft, &clean(path))?;
-            let into_dir = path.as_os_str().is_empty() || draft.lookup(&path)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
+            let into_dir =
+                path.as_os_str().is_empty() || draft.lookup(&path)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
             if let Some(name) = name.as_ref().filter(|_| into_dir) {
                 path = path.join(name);
             }

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult, Kind};
-use crate::rows::RunRequest;
+use cooper_engine::RunRequest;
 use crate::surroundings::Surroundings;
 
 /// Run a command in a container of an image
