@@ -83,23 +83,6 @@ fn options(args: &Prune, now: i64) -> CommandResult<PruneOptions> {
             }
         }
     }
-<<<<<<< HEAD
-    if let Some(text) = &args.max_used_space {
-        let bytes = human::parse_size(text);
-        let bytes =
-            bytes.ok_or_else(|| CommandError::usage(format!("`{text}` is not a size")).with_hint("such as 20GB"))?;
-        request.keep_bytes = Some(bytes);
-    }
-    Ok(request)
-}
-
-/// A duration before now, a date, or seconds since 1970.
-fn moment(text: &str, now: i64) -> CommandResult<i64> {
-    let duration =
-        human::parse_duration(text).map(|d| now.saturating_sub(i64::try_from(d.as_secs()).unwrap_or(i64::MAX)));
-    let moment = duration.or_else(|| human::parse_date(text)).or_else(|| text.parse().ok());
-    moment.ok_or_else(|| {
-=======
     Ok(options)
 }
 
@@ -129,7 +112,6 @@ fn unused_for(text: &str, now: i64) -> CommandResult<i64> {
     let moment = human::parse_date(text).or_else(|| text.parse().ok());
     let seconds = duration.or_else(|| moment.map(|moment: i64| now.saturating_sub(moment).max(0)));
     seconds.ok_or_else(|| {
->>>>>>> cli
         CommandError::usage(format!("`until={text}` is neither a duration nor a date"))
             .with_hint("such as `until=24h` or `until=2026-01-31T00:00:00Z`")
     })
@@ -138,14 +120,8 @@ fn unused_for(text: &str, now: i64) -> CommandResult<i64> {
 fn confirmed(options: &PruneOptions) -> CommandResult<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-<<<<<<< HEAD
-        return Err(
-            CommandError::usage("prune asks before it removes, and there is nobody to ask").with_hint("add --force")
-        );
-=======
         let error = CommandError::usage("prune asks before it removes, and there is nobody to ask");
         return Err(error.with_hint("add --force"));
->>>>>>> cli
     }
     let more = if options.all { ", and the cache of named images" } else { "" };
     output::note(&format!("This will remove all that no named image and no running build needs{more}. Go on? [y/N]"));
@@ -167,20 +143,6 @@ mod tests {
     #[test]
     fn filters() {
         for (filters, space, expect) in [
-<<<<<<< HEAD
-            (&[][..], None, PruneRequest::default()),
-            (&["until=1h"], None, PruneRequest { unused_since: Some(6400), ..PruneRequest::default() }),
-            (&["until=1970-01-01T00:00:05Z"], None, PruneRequest { unused_since: Some(5), ..PruneRequest::default() }),
-            (&["until=77"], None, PruneRequest { unused_since: Some(77), ..PruneRequest::default() }),
-            (
-                &["type=record", "type=blob"],
-                Some("2GB"),
-                PruneRequest {
-                    kinds: vec!["record".into(), "blob".into()],
-                    keep_bytes: Some(2_000_000_000),
-                    ..PruneRequest::default()
-                },
-=======
             (&[][..], None, (None, vec![], None)),
             (&["until=1h"], None, (Some(3600), vec![], None)),
             (&["until=1970-01-01T00:00:05Z"], None, (Some(9995), vec![], None)),
@@ -190,18 +152,11 @@ mod tests {
                 &["type=exec.cachemount", "type=blob"],
                 Some("2GB"),
                 (None, vec![Kind::CacheMount, Kind::Blob], Some(2_000_000_000)),
->>>>>>> cli
             ),
         ] {
             let made = options(&args(filters, space), 10_000).unwrap();
             assert_eq!((made.unused_for_secs, made.kinds, made.max_used_bytes), expect, "{filters:?}");
         }
-<<<<<<< HEAD
-        for (filters, space) in
-            [(&["until=soon"][..], None), (&["colour=red"], None), (&["x"], None), (&[], Some("much"))]
-        {
-            let error = request(&args(filters, space), 0).unwrap_err();
-=======
         for (filters, space) in [
             (&["until=soon"][..], None),
             (&["colour=red"], None),
@@ -210,7 +165,6 @@ mod tests {
             (&[], Some("much")),
         ] {
             let error = options(&args(filters, space), 0).unwrap_err();
->>>>>>> cli
             assert!(!error.hints.is_empty(), "{filters:?} {space:?}");
         }
     }

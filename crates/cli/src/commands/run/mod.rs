@@ -145,22 +145,9 @@ fn request(args: &Run, environment: &Environment) -> CommandResult<RunRequest> {
     refuse(args)?;
     Ok(RunRequest {
         image: args.image.clone(),
-<<<<<<< HEAD
-        platform: args.platform.as_deref().map(str::parse).transpose()?,
-        pull: pull(args.pull.as_deref())?,
-        entrypoint: args.entrypoint.as_ref().map(|text| if text.is_empty() { Vec::new() } else { vec![text.clone()] }),
-        command: args.command.clone(),
-        env: args
-            .env
-            .iter()
-            .filter_map(|text| variable(text, environment).transpose())
-            .collect::<CommandResult<_>>()?,
-        user: args.user.clone(),
-=======
         args: args.command.clone(),
         entrypoint: args.entrypoint.clone(),
         env: variables(args, environment)?,
->>>>>>> cli
         workdir: args.workdir.as_deref().map(workdir).transpose()?,
         user: args.user.clone(),
         hostname: args.hostname.clone().unwrap_or_else(|| "cooper".to_owned()),
@@ -185,21 +172,11 @@ fn refuse(args: &Run) -> CommandResult {
     }
 }
 
-<<<<<<< HEAD
-fn pull(text: Option<&str>) -> CommandResult<bool> {
-    match text {
-        None | Some("missing") => Ok(false),
-        Some("always") => Ok(true),
-        Some(other) => {
-            Err(CommandError::usage(format!("--pull `{other}` is not supported")).with_hint("always or missing"))
-        }
-=======
 /// The variables of the command line; a container with a terminal is told what kind, as docker does.
 fn variables(args: &Run, environment: &Environment) -> CommandResult<Vec<String>> {
     let mut variables = Vec::new();
     if args.tty {
         variables.push(format!("TERM={}", environment.get("TERM").unwrap_or("xterm")));
->>>>>>> cli
     }
     for text in &args.env {
         let (name, _) = crate::commands::build::key_value("--env", text)?;
@@ -221,13 +198,8 @@ fn workdir(text: &str) -> CommandResult<String> {
 
 fn network(text: Option<&str>) -> CommandResult<Network> {
     match text {
-<<<<<<< HEAD
-        None | Some("host" | "default") => Ok(false),
-        Some("none") => Ok(true),
-=======
         None | Some("host" | "default") => Ok(Network::Host),
         Some("none") => Ok(Network::None),
->>>>>>> cli
         Some(other) => {
             Err(CommandError::usage(format!("--network `{other}` is not supported")).with_hint("host or none"))
         }
@@ -290,14 +262,8 @@ mod tests {
 
     #[test]
     fn flags_end_at_the_image() {
-<<<<<<< HEAD
-        let request =
-            parse(&["--rm", "-e", "A", "-e", "B=x", "-e", "C", "-w", "/w", "-u", "1:2", "img", "ls", "-l", "--rm"])
-                .unwrap();
-=======
         let line = ["--rm", "-e", "A", "-e", "B=x", "-e", "C", "-w", "/w", "-u", "1:2", "img", "ls", "-l", "--rm"];
         let request = parse(&line).unwrap();
->>>>>>> cli
         assert_eq!(request.image, "img");
         assert_eq!(request.args, ["ls", "-l", "--rm"]);
         assert_eq!(request.env, ["A=env", "B=x"]);
