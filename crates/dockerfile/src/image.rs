@@ -64,12 +64,7 @@ pub(crate) fn set_env(env: &mut Vec<String>, name: &str, value: &str) {
 
 /// Adds a line of history. Its date is set when the image is lowered.
 pub(crate) fn commit(image: &mut ImageConfig, created_by: String, layer: bool) {
-    image.history.push(History {
-        created_by,
-        comment: COMMENT.into(),
-        empty_layer: !layer,
-        ..History::default()
-    });
+    image.history.push(History { created_by, comment: COMMENT.into(), empty_layer: !layer, ..History::default() });
 }
 
 /// Adds a line of history for a layer that no instruction made.

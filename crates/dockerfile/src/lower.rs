@@ -28,7 +28,13 @@ pub struct Lowered {
 
 /// Turns evaluated stages into a graph. Cannot fail: whatever is wrong was found by [`crate::evaluate()`].
 pub fn lower(stages: &Stages, args: &Args) -> Lowered {
-    let mut graph = Graph { args, definition: Definition::default(), sources: HashMap::new(), roots: BTreeMap::new(), steps: Vec::new() };
+    let mut graph = Graph {
+        args,
+        definition: Definition::default(),
+        sources: HashMap::new(),
+        roots: BTreeMap::new(),
+        steps: Vec::new(),
+    };
     for (index, stage) in stages.stages.iter().enumerate() {
         if let Some(stage) = stage {
             graph.stage(index, stage);
@@ -80,7 +86,7 @@ impl Graph<'_> {
         }
         let meta = Meta {
             name: step.name.clone(),
-            stage: stage.label.clone(),
+            stage: stage.id.clone(),
             instruction: step.instruction.clone(),
             location: location(step.lines),
             no_cache: stage.no_cache,
@@ -158,7 +164,7 @@ fn source_platform(source: &Source) -> Option<Platform> {
 fn from_meta(stage: &Stage) -> Meta {
     Meta {
         name: stage.from_name.clone(),
-        stage: stage.label.clone(),
+        stage: stage.id.clone(),
         instruction: stage.from_text.clone(),
         location: location(stage.lines),
         no_cache: false,

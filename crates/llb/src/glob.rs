@@ -16,7 +16,10 @@ enum Token {
     /// `*`: any number of those.
     Star,
     /// `[..]`; may match `/`, as in Go.
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
     /// Goes on at the next token or skips it: the front half of `**/`.
     Maybe,
     /// Any text that ends in `/`: the back half of `**/`.

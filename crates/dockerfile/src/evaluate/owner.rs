@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn nothing_that_could_be_read_as_root_passes() {
-        for text in ["2147483648", "4294967295", "4294967296", "-1", "+0", "00", "0x0", "0b0", "1 0", "", ":1", "a:", "a:b:c"] {
+        for text in
+            ["2147483648", "4294967295", "4294967296", "-1", "+0", "00", "0x0", "0b0", "1 0", "", ":1", "a:", "a:b:c"]
+        {
             assert!(parse_owner(text).is_err(), "{text}");
         }
     }

@@ -4,10 +4,11 @@
 
 use cooper_oci::{Platform, Reference};
 
+use super::Args;
 use super::origin::{Origin, named_context};
 use super::report::Report;
 use super::scope::Scope;
-use super::Args;
+use super::stage::EXPANDED_BYTES_MAX;
 use crate::ast::{Dockerfile, From, Instruction, InstructionKind, Word};
 use crate::expand::{Expanded, Mode, expand};
 use crate::{Diagnostic, Span, nearest};
@@ -49,6 +50,8 @@ pub(crate) struct Planner<'a> {
     /// The same as if no `--build-arg` were given.
     defaults: Scope,
     pub(crate) report: Report,
+    /// Bytes that variables expanded to.
+    pub(crate) spent: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -56,7 +59,7 @@ impl<'a> Planner<'a> {
         let target = args.target.clone().or_else(|| last_name(file)).unwrap_or_default();
         let global = Scope::predefined(args, &target);
         let escape = file.escape;
-        Self { args, escape, defaults: global.clone(), global, declared: Vec::new(), report }
+        Self { args, escape, defaults: global.clone(), global, declared: Vec::new(), report, spent: 0 }
     }
 
     /// Reads ARGs up to the first FROM, then every FROM.
@@ -79,10 +82,15 @@ impl<'a> Planner<'a> {
 
     fn before_first_from(&mut self, instruction: &Instruction) {
         match &instruction.kind {
-            InstructionKind::Arg(pairs) => pairs.iter().for_each(|(name, default)| self.global_arg(name, default.as_ref())),
+            InstructionKind::Arg(pairs) => {
+                pairs.iter().for_each(|(name, default)| self.global_arg(name, default.as_ref()))
+            }
             _ => self.report.error_hint(
                 instruction.span,
-                format!("no build stage in current context: `{}` stands before the first FROM", instruction.keyword.text),
+                format!(
+                    "no build stage in current context: `{}` stands before the first FROM",
+                    instruction.keyword.text
+                ),
                 "only ARG may stand before the first FROM",
             ),
         }
@@ -90,7 +98,9 @@ impl<'a> Planner<'a> {
 
     fn global_arg(&mut self, name: &Word, default: Option<&Word>) {
         self.declared.push(name.text.clone());
-        if let Some(default) = default {
+        if let Some(default) = default
+            && self.spent <= EXPANDED_BYTES_MAX
+        {
             let word = expand(&default.text, self.escape, &lookup(&self.defaults), Mode::Word);
             if let Ok(word) = word {
                 self.defaults.set(&name.text, &word.text);
@@ -107,7 +117,16 @@ impl<'a> Planner<'a> {
 
     fn expand(&mut self, word: &Word) -> Option<Expanded> {
         match expand(&word.text, self.escape, &lookup(&self.global), Mode::Word) {
-            Ok(expanded) => Some(expanded),
+            Ok(expanded) => {
+                self.spent += expanded.text.len();
+                if self.spent > EXPANDED_BYTES_MAX {
+                    self.report.error(
+                        word.span,
+                        format!("the values of the file expand to more than {EXPANDED_BYTES_MAX} bytes"),
+                    );
+                }
+                (self.spent <= EXPANDED_BYTES_MAX).then_some(expanded)
+            }
             Err(error) => {
                 self.report.error(word.span, error.message);
                 None
@@ -239,7 +258,9 @@ impl<'a> Planner<'a> {
 
 fn last_name(file: &Dockerfile) -> Option<String> {
     file.instructions.iter().rev().find_map(|instruction| match &instruction.kind {
-        InstructionKind::From(from) => Some(from.name.as_ref().map(|name| name.text.to_lowercase()).unwrap_or_default()),
+        InstructionKind::From(from) => {
+            Some(from.name.as_ref().map(|name| name.text.to_lowercase()).unwrap_or_default())
+        }
         _ => None,
     })
 }

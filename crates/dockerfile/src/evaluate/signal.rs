@@ -20,9 +20,13 @@ pub(crate) fn is_signal(text: &str) -> bool {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let offset = |prefix: &str, most: u8| {
-        name.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u8>().is_ok_and(|offset| (1..=most).contains(&offset)))
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.parse::<u8>().is_ok_and(|offset| (1..=most).contains(&offset)))
     };
-    NAMES.contains(&name) || name == "RTMAX" || offset("RTMIN+", REAL_TIME_SPAN / 2) || offset("RTMAX-", REAL_TIME_SPAN / 2 - 1)
+    NAMES.contains(&name)
+        || name == "RTMAX"
+        || offset("RTMIN+", REAL_TIME_SPAN / 2)
+        || offset("RTMAX-", REAL_TIME_SPAN / 2 - 1)
 }
 
 #[cfg(test)]

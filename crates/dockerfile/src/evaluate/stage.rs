@@ -20,6 +20,13 @@ use crate::{Span, nearest, parse};
 /// Triggers of a base image beyond this are refused: each may be a whole instruction, and the base is not trusted.
 const TRIGGERS_MAX: usize = 1000;
 
+/// Bytes of environment, history and here-documents that all stages together may expand to. Values can double with every
+/// line and are repeated in every step, so a small file could fill any memory; real builds need a thousandth of this.
+pub(super) const EXPANDED_BYTES_MAX: usize = 64 << 20;
+
+/// What one line of history takes besides its text.
+const HISTORY_ENTRY_BYTES: usize = 256;
+
 /// The state while a stage is read.
 pub(super) struct Evaluator<'a> {
     pub(super) file: &'a File<'a>,
@@ -33,6 +40,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) platform: Platform,
     pub(super) clamp: i64,
     pub(super) cmd_set: bool,
+    /// Of [`EXPANDED_BYTES_MAX`].
+    spent: usize,
     label: String,
     steps: Vec<Step>,
     reads: BTreeSet<usize>,
@@ -65,6 +74,7 @@ impl<'a> Evaluator<'a> {
             platform: plan.platform.clone(),
             clamp: DEFAULT_CLAMP,
             cmd_set: false,
+            spent: done.last().map_or(file.spent, |last| last.spent),
             label: if alone(file) { String::new() } else { plan.label(index) },
             steps: Vec::new(),
             reads: BTreeSet::new(),
@@ -110,6 +120,7 @@ impl<'a> Evaluator<'a> {
         }
         let filtered = |name: &str| args.no_cache_stages.iter().any(|stage| stage.eq_ignore_ascii_case(name));
         let stage = Stage {
+            id: self.plan.name.clone().unwrap_or_else(|| self.index.to_string()),
             label: self.label,
             from_name,
             lines: self.plan.from.lines,
@@ -123,7 +134,7 @@ impl<'a> Evaluator<'a> {
             no_cache: args.no_cache || self.plan.name.as_deref().is_some_and(filtered),
             end: End { scope: self.scope, build_args: self.build_args },
         };
-        Evaluated { stage, reads, need, report: self.report }
+        Evaluated { stage, reads, need, spent: self.spent, report: self.report }
     }
 
     /// Takes over what the base leaves, and returns its triggers.
@@ -152,6 +163,11 @@ impl<'a> Evaluator<'a> {
 
     fn start_from_stage(&mut self, at: usize) -> Vec<Trigger> {
         let Some(base) = self.done.get(at) else { return Vec::new() };
+        let entries = &base.stage.image.history;
+        let inherited: usize = entries.iter().map(|entry| entry.created_by.len() + HISTORY_ENTRY_BYTES).sum();
+        if !self.spend(self.plan.from.span, inherited + base.stage.end.scope.bytes()) {
+            return Vec::new();
+        }
         self.image = base.stage.image.clone();
         self.image.config.on_build.clear();
         self.platform = base.stage.platform.clone();
@@ -171,7 +187,8 @@ impl<'a> Evaluator<'a> {
         let span = self.plan.from.span;
         let (wanted, actual) = (&self.plan.platform, base.platform());
         if wanted.os != actual.os || wanted.architecture != actual.architecture {
-            let name = self.plan.from.original.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
+            let name =
+                self.plan.from.original.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
             let message = format!(
                 "base image {name} was pulled with platform \"{actual}\", expected \"{wanted}\" for current build"
             );
@@ -252,7 +269,29 @@ impl<'a> Evaluator<'a> {
             }
         }
         let text = super::names::instruction_text(instruction);
+        if !self.spend(instruction.span, name.len() + text.len()) {
+            return;
+        }
         self.steps.push(Step { name, instruction: text, lines: instruction.lines, op, inputs });
+    }
+
+    /// Counts what a value takes; false, with an error, when it is too much.
+    pub(super) fn spend(&mut self, span: Span, bytes: usize) -> bool {
+        let before = self.spent;
+        self.spent = before.saturating_add(bytes);
+        let fits = self.spent <= EXPANDED_BYTES_MAX;
+        if !fits && before <= EXPANDED_BYTES_MAX {
+            let message = format!("the values of the file expand to more than {EXPANDED_BYTES_MAX} bytes");
+            self.error_hint(span, message, "look for variables that are built from themselves");
+        }
+        fits
+    }
+
+    /// Adds a line of history.
+    pub(super) fn commit(&mut self, span: Span, text: String, layer: bool) {
+        if self.spend(span, text.len() + HISTORY_ENTRY_BYTES) {
+            image::commit(&mut self.image, text, layer);
+        }
     }
 
     fn instruction(&mut self, instruction: &Instruction) {
@@ -293,7 +332,7 @@ impl<'a> Evaluator<'a> {
         match expanded {
             Ok(expanded) => {
                 self.undefined(span, &expanded);
-                Some(expanded.text)
+                self.spend(span, expanded.text.len()).then_some(expanded.text)
             }
             Err(error) => {
                 self.error(span, error.message);
@@ -377,7 +416,8 @@ impl<'a> Evaluator<'a> {
             return None;
         }
         if index > self.index {
-            let message = format!("cannot read from stage `{name}`: it needs to be defined before current stage `{stage}`");
+            let message =
+                format!("cannot read from stage `{name}`: it needs to be defined before current stage `{stage}`");
             self.error_hint(span, message, format!("move the stage `{name}` above this one"));
             return None;
         }
