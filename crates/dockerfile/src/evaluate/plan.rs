@@ -116,6 +116,9 @@ impl<'a> Planner<'a> {
     }
 
     fn expand(&mut self, word: &Word) -> Option<Expanded> {
+        if self.spent > EXPANDED_BYTES_MAX {
+            return None;
+        }
         match expand(&word.text, self.escape, &lookup(&self.global), Mode::Word) {
             Ok(expanded) => {
                 self.spent += expanded.text.len();

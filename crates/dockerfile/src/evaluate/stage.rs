@@ -22,7 +22,7 @@ const TRIGGERS_MAX: usize = 1000;
 
 /// Bytes of environment, history and here-documents that all stages together may expand to. Values can double with every
 /// line and are repeated in every step, so a small file could fill any memory; real builds need a thousandth of this.
-pub(super) const EXPANDED_BYTES_MAX: usize = 64 << 20;
+pub(super) const EXPANDED_BYTES_MAX: usize = 32 << 20;
 
 /// What one line of history takes besides its text.
 const HISTORY_ENTRY_BYTES: usize = 256;
@@ -295,6 +295,9 @@ impl<'a> Evaluator<'a> {
     }
 
     fn instruction(&mut self, instruction: &Instruction) {
+        if self.spent > EXPANDED_BYTES_MAX {
+            return;
+        }
         match &instruction.kind {
             InstructionKind::Run(run) => self.run_instruction(instruction, run),
             InstructionKind::Copy(copy) => self.copy_instruction(instruction, copy, false),
@@ -326,6 +329,9 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(super) fn text(&mut self, text: &str, span: Span, mode: Mode) -> Option<String> {
+        if self.spent > EXPANDED_BYTES_MAX {
+            return None;
+        }
         // BuildKit reads here-documents with `\` whatever the file's escape is.
         let escape = if mode == Mode::Raw { '\\' } else { self.file.escape };
         let expanded = expand(text, escape, &lookup(&self.scope), mode);
