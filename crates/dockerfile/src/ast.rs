@@ -22,6 +22,29 @@ pub struct Dockerfile {
     pub instructions: Vec<Instruction>,
     /// Comments that are not directives, in order.
     pub comments: Vec<Word>,
+    /// Lines without text inside continuations, in order: accepted, but warned about.
+    pub empty_continuations: Vec<Span>,
+}
+
+impl Dockerfile {
+    /// For each instruction, the comments between it and the one before: what documents it or switches rules off for it.
+    /// A comment without text cuts off those above it; comments inside an instruction do not count.
+    pub fn comments_above(&self) -> Vec<Vec<&str>> {
+        let mut comments = self.comments.iter().peekable();
+        let above = |instruction: &Instruction| {
+            let mut above = Vec::new();
+            while let Some(comment) = comments.next_if(|comment| comment.span.start < instruction.span.end) {
+                let inside = comment.span.start >= instruction.span.start;
+                match comment.text.strip_prefix('#').unwrap_or(&comment.text).trim() {
+                    _ if inside => {}
+                    "" => above.clear(),
+                    text => above.push(text),
+                }
+            }
+            above
+        };
+        self.instructions.iter().map(above).collect()
+    }
 }
 
 /// `# key=value` at the top of the file.
@@ -46,6 +69,33 @@ pub struct Instruction {
     pub original: String,
     /// What it says.
     pub kind: InstructionKind,
+}
+
+impl Instruction {
+    /// The line itself with its flags, without here-documents: how a step is called in progress.
+    pub fn line(&self) -> String {
+        let mut line = self.keyword.text.clone();
+        for flag in self.flags() {
+            line.extend([" --", flag.name.text.as_str()]);
+            line.extend(flag.value.iter().flat_map(|value| ["=", value.text.as_str()]));
+        }
+        if let InstructionKind::From(From { platform: Some(platform), .. }) = &self.kind {
+            line.extend([" --platform=", platform.text.as_str()]);
+        }
+        if !self.original.is_empty() {
+            line.extend([" ", self.original.as_str()]);
+        }
+        line
+    }
+
+    /// The flags of RUN, COPY and ADD; other instructions keep theirs in fields.
+    pub fn flags(&self) -> &[Flag] {
+        match &self.kind {
+            InstructionKind::Run(run) => &run.flags,
+            InstructionKind::Copy(copy) | InstructionKind::Add(copy) => &copy.flags,
+            _ => &[],
+        }
+    }
 }
 
 /// The instructions.
@@ -129,6 +179,15 @@ pub struct Run {
     pub command: Command,
     /// Here-documents of the line.
     pub heredocs: Vec<Heredoc>,
+}
+
+impl Run {
+    /// The here-document that is the whole command (`RUN <<EOF`): it is run itself, by its `#!` or by the shell. Any other command is
+    /// given to the shell with the documents after it.
+    pub fn lone_heredoc(&self) -> Option<&Heredoc> {
+        let Command::Shell(text) = &self.command else { return None };
+        crate::parse::is_heredoc_marker(&text.text).then(|| self.heredocs.first()).flatten()
+    }
 }
 
 /// COPY or ADD.

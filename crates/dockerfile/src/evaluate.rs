@@ -111,7 +111,10 @@ pub(crate) struct Step {
 pub fn evaluate(dockerfile: &Dockerfile, args: &Args, bases: &Bases) -> (Evaluation, Vec<Diagnostic>) {
     let mut report = Report::default();
     let (evaluation, diagnostics) = evaluate_into(dockerfile, args, bases, &mut report);
-    let mut found = lint::apply_options(dockerfile, diagnostics);
+    let check = args.build_args.get("BUILDKIT_DOCKERFILE_CHECK").map(String::as_str);
+    let (mut found, warnings): (Vec<_>, Vec<_>) =
+        diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+    found.extend(lint::apply_options(dockerfile, check, warnings));
     found.sort_by_key(|diagnostic| diagnostic.span.start);
     let failed = found.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match evaluation {

@@ -15,6 +15,7 @@ mod render;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use evaluate::{Args, BaseKey, Bases, Evaluation, Named, Stages, evaluate};
+pub use lint::{lint, lint_with};
 pub use lower::{Lowered, lower};
 pub use nearest::nearest;
 pub use parse::parse;

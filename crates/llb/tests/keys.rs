@@ -114,9 +114,8 @@ type Cache = (String, CacheSharing, Option<(usize, String)>, (u32, u32, u32), bo
 #[test]
 fn every_field_of_cache_mounts() {
     let sample: Cache = ("id".into(), CacheSharing::Shared, Some((1, "/s".into())), (0o755, 0, 0), false);
-    let op = |(id, sharing, from, owner, readonly): Cache| {
-        mounted(MountKind::Cache { id, sharing, from, owner, readonly })
-    };
+    let op =
+        |(id, sharing, from, owner, readonly): Cache| mounted(MountKind::Cache { id, sharing, from, owner, readonly });
     check(
         &sample,
         op,

@@ -15,7 +15,8 @@ use super::{End, Evaluated, File, Stage, Step, triggers};
 use crate::ast::{Instruction, InstructionKind, Word};
 use crate::expand::{Expanded, Mode, expand};
 use crate::image::{self, DEFAULT_CLAMP};
-use crate::{Span, nearest, parse};
+use crate::parse::parse_trigger;
+use crate::{Span, nearest};
 
 /// Triggers of a base image beyond this are refused: each may be a whole instruction, and the base is not trusted.
 const TRIGGERS_MAX: usize = 1000;
@@ -210,17 +211,13 @@ impl<'a> Evaluator<'a> {
         }
         let mut triggers = Vec::new();
         for text in texts {
-            // A file has to begin with FROM.
-            let (file, diagnostics) = parse(&format!("FROM scratch\n{text}"));
-            let error = diagnostics.into_iter().find(|found| found.severity == crate::Severity::Error);
-            let mut instructions = file.instructions.into_iter().skip(1);
-            match (error, instructions.next(), instructions.next()) {
-                (None, Some(instruction), None) if !is_from(&instruction) => {
-                    let instruction = Instruction { lines: self.plan.from.lines, ..instruction };
+            match parse_trigger(text) {
+                Ok(trigger) => {
+                    let instruction = Instruction { lines: self.plan.from.lines, ..trigger };
                     triggers.push(Trigger { instruction, foreign: true });
                 }
-                (error, ..) => {
-                    let why = error.map_or_else(|| "it is not one instruction".to_owned(), |error| error.message);
+                Err(error) => {
+                    let why = error.message;
                     self.report.error(span, format!("the base image's trigger `ONBUILD {text}` cannot be used: {why}"));
                 }
             }
@@ -431,10 +428,6 @@ impl<'a> Evaluator<'a> {
         // The place of the stage was taken by a --build-context.
         Some(if plan.replaced { plan.base.clone() } else { Origin::Stage(index) })
     }
-}
-
-fn is_from(instruction: &Instruction) -> bool {
-    matches!(instruction.kind, InstructionKind::From(_))
 }
 
 fn makes_step(instruction: &Instruction) -> bool {

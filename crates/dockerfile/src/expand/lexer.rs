@@ -2,6 +2,8 @@
 //!
 //! Does not know what a Dockerfile is.
 
+use std::collections::HashSet;
+
 use super::pattern::Pattern;
 use super::{EXPANSION_BYTES_MAX, ExpandError, Lookup, NESTING_MAX};
 
@@ -30,6 +32,8 @@ impl Options {
 pub(super) struct Seen {
     pub(super) used: Vec<String>,
     pub(super) undefined: Vec<String>,
+    /// Both lists again: a word may hold 10^5 names, too many for a search in a list.
+    known: HashSet<String>,
 }
 
 /// Collects the text and, at the outermost level, the words.
@@ -367,7 +371,7 @@ impl<'a> Lexer<'a> {
     fn get(&mut self, name: &str) -> Option<String> {
         let value = (self.lookup)(name);
         let list = if value.is_some() { &mut self.seen.used } else { &mut self.seen.undefined };
-        if !list.iter().any(|seen| seen == name) {
+        if self.seen.known.insert(name.to_owned()) {
             list.push(name.to_owned());
         }
         value

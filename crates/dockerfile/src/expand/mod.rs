@@ -6,6 +6,8 @@
 mod lexer;
 mod pattern;
 
+use crate::Diagnostic;
+use crate::ast::Word;
 use lexer::{Lexer, Options};
 
 /// The most text one word may become; more is an attack (`ARG` bombs double with every line).
@@ -55,6 +57,19 @@ pub struct ExpandError {
     pub message: String,
     /// Byte offset in the word.
     pub offset: usize,
+}
+
+impl ExpandError {
+    /// The error at its place in the file. Inside a word that was written over several lines the whole word is shown.
+    pub fn at(&self, word: &Word) -> Diagnostic {
+        let mut span = word.span;
+        let written_as_is = (span.end - span.start) as usize == word.text.len();
+        let rest = word.text.get(self.offset..).unwrap_or_default();
+        if written_as_is && !rest.is_empty() {
+            span.start = span.end - u32::try_from(rest.len()).unwrap_or(0);
+        }
+        Diagnostic::error(span, self.message.clone())
+    }
 }
 
 /// Expands the variables of a word.

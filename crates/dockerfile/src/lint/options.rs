@@ -2,14 +2,18 @@
 //!
 //! Does not know what the rules look for.
 
-use crate::ast::Dockerfile;
-use crate::{Diagnostic, Severity};
+use crate::ast::{Dockerfile, Word};
+use crate::{Diagnostic, Severity, nearest};
+
+const KEYS: [&str; 3] = ["skip", "error", "experimental"];
 
 /// What a `check` directive or comment asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
     skip_all: bool,
     skip: Vec<String>,
+    experimental_all: bool,
+    experimental: Vec<String>,
     error: bool,
 }
 
@@ -21,8 +25,10 @@ impl Options {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             match (key.trim(), value.trim()) {
                 ("skip", "all") => options.skip_all = true,
-                ("skip", rules) => options.skip.extend(rules.split(',').map(|rule| rule.trim().to_owned())),
-                ("error", value) => options.error = matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+                ("skip", rules) => options.skip.extend(list(rules)),
+                ("experimental", "all") => options.experimental_all = true,
+                ("experimental", rules) => options.experimental.extend(list(rules)),
+                ("error", value) => options.error = is_true(value),
                 _ => {}
             }
         }
@@ -38,16 +44,49 @@ impl Options {
     pub(super) fn skips(&self, rule: &str) -> bool {
         self.skip_all || self.skip.iter().any(|skipped| skipped == rule)
     }
+
+    /// Rules that are off unless asked for.
+    pub(super) fn wants_experimental(&self, rule: &str) -> bool {
+        self.experimental_all || self.experimental.iter().any(|wanted| wanted == rule)
+    }
 }
 
-/// Drops warnings of rules that the file switches off and makes the others errors if it asks for that. Errors stay.
-pub(crate) fn apply_options(file: &Dockerfile, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let options = Options::of_file(file);
-    let wanted = |found: &Diagnostic| found.severity == Severity::Error || !options.skips(found.rule);
-    let severity = |found: Diagnostic| match found.rule {
-        "syntax" => found,
-        _ if options.error => Diagnostic { severity: Severity::Error, ..found },
-        _ => found,
-    };
-    diagnostics.into_iter().filter(wanted).map(severity).collect()
+/// An error if the value of a `# check=` directive at the top of the file has something else than its three options.
+pub(crate) fn check_directive(value: &Word) -> Option<Diagnostic> {
+    let options = value.text.split_once(' ').map_or(value.text.as_str(), |(first, _)| first);
+    options.split(';').find_map(|part| {
+        let (key, setting) = part.split_once('=').unwrap_or((part, ""));
+        let (key, setting) = (key.trim(), setting.trim());
+        if !KEYS.contains(&key) || !part.contains('=') {
+            let hint = match nearest(key, KEYS.into_iter()) {
+                Some(near) => format!("did you mean `{near}=`?"),
+                None => "there are `skip=`, `error=` and `experimental=`, separated by `;`".to_owned(),
+            };
+            return Some(Diagnostic::error(value.span, format!("unknown check option `{part}`")).with_hint(hint));
+        }
+        let readable = key != "error" || is_true(setting) || is_false(setting);
+        (!readable).then(|| {
+            Diagnostic::error(value.span, format!("the check option `error` is true or false, not `{setting}`"))
+        })
+    })
+}
+
+/// As Go reads it.
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+fn is_false(text: &str) -> bool {
+    matches!(text, "0" | "f" | "F" | "false" | "FALSE" | "False")
+}
+
+fn list(rules: &str) -> impl Iterator<Item = String> {
+    rules.split(',').map(|rule| rule.trim().to_owned())
+}
+
+/// Drops warnings of rules that are switched off and makes the others errors if asked for.
+pub(super) fn apply(options: &Options, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let severity = if options.error { Severity::Error } else { Severity::Warning };
+    let wanted = diagnostics.into_iter().filter(|found| !options.skips(found.rule));
+    wanted.map(|found| Diagnostic { severity, ..found }).collect()
 }

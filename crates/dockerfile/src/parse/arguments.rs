@@ -3,7 +3,7 @@
 //! Do not know flags' meaning beyond their form, nor what comes before or after the instruction.
 
 use super::duration;
-use super::instruction::{self, Keyword, Parts};
+use super::instruction::{self, Parts};
 use super::lines::Text;
 use super::words::{List, json_list, quoted_words};
 use crate::ast::{Command, Copy, From, Healthcheck, Heredoc, Instruction, InstructionKind, KeyValues, Run, Word};
@@ -122,13 +122,13 @@ fn take_heredoc(read: &mut [Heredoc], marker: Heredoc, word: &Word) -> Result<He
 /// ENV and LABEL.
 pub(super) fn key_values(name: &str, text: Text<'_>, escape: char) -> Result<KeyValues, Diagnostic> {
     let words = quoted_words(text, escape);
-    if words.first().is_some_and(|word| !word.text.contains('=')) {
+    if words.first().is_some_and(|word| !word.as_str().contains('=')) {
         return legacy_pair(name, text);
     }
     let mut pairs = Vec::with_capacity(words.len());
     for word in words {
         let Some((key, value)) = split_pair(&word) else {
-            return Err(Diagnostic::error(word.span, format!("`{}` has no `=`", word.text))
+            return Err(Diagnostic::error(word.span(), format!("`{}` has no `=`", word.as_str()))
                 .with_hint("write `name=value`; a value with blanks goes into quotes"));
         };
         pairs.push((named(name, key)?, value));
@@ -145,16 +145,10 @@ fn legacy_pair(name: &str, text: Text<'_>) -> Result<KeyValues, Diagnostic> {
     Ok(KeyValues { pairs: vec![(key.word(), value.word())], legacy: true })
 }
 
-/// Halves around the first `=`; a word's text is its source, so offsets agree unless a continuation lies inside.
-fn split_pair(word: &Word) -> Option<(Word, Word)> {
-    let (key, value) = word.text.split_once('=')?;
-    let contiguous = word.text.len() == (word.span.end - word.span.start) as usize;
-    let (mut key_span, mut value_span) = (word.span, word.span);
-    if contiguous {
-        key_span.end = word.span.start + u32::try_from(key.len()).unwrap_or(0);
-        value_span.start = key_span.end + 1;
-    }
-    Some((Word { text: key.to_owned(), span: key_span }, Word { text: value.to_owned(), span: value_span }))
+/// Halves around the first `=`.
+fn split_pair(word: &Text<'_>) -> Option<(Word, Word)> {
+    let equals = word.as_str().find('=')?;
+    Some((word.part(0, equals).word(), word.from(equals + 1).word()))
 }
 
 fn named(instruction: &str, key: Word) -> Result<Word, Diagnostic> {
@@ -171,7 +165,7 @@ pub(super) fn arg(text: Text<'_>, escape: char) -> Result<Vec<(Word, Option<Word
     words
         .map(|word| match split_pair(&word) {
             Some((key, value)) => Ok((named("ARG", key)?, Some(value))),
-            None => Ok((word, None)),
+            None => Ok((word.word(), None)),
         })
         .collect()
 }
@@ -237,11 +231,7 @@ pub(super) fn onbuild(
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<InstructionKind, Diagnostic> {
     let parts = instruction::split(text, escape);
-    let keyword = Keyword::of(&parts.keyword.text).ok_or_else(|| instruction::unknown(&parts.keyword))?;
-    if matches!(keyword, Keyword::Onbuild | Keyword::From | Keyword::Maintainer) {
-        let message = format!("{} cannot be the trigger of ONBUILD", keyword.name());
-        return Err(Diagnostic::error(parts.keyword.span, message));
-    }
+    let keyword = instruction::check_trigger(&parts.keyword)?;
     let mut trigger = text.as_str().to_owned();
     for heredoc in &heredocs {
         trigger.extend(["\n", heredoc.content.as_str(), heredoc.name.as_str()]);

@@ -92,8 +92,8 @@ pub(super) fn check(keyword: &str, flags: &[Flag], known: &Known) -> Result<(), 
     for (i, flag) in flags.iter().enumerate() {
         let takes = known.iter().find(|(name, _)| *name == flag.name.text).map(|(_, takes)| *takes);
         let takes = takes.ok_or_else(|| unknown(keyword, &flag.name, known))?;
-        let earlier = flags.iter().take(i).any(|other| other.name.text == flag.name.text);
-        if earlier && takes != Takes::List {
+        let earlier = || flags.iter().take(i).any(|other| other.name.text == flag.name.text);
+        if takes != Takes::List && earlier() {
             let message = format!("the flag `--{}` is given twice", flag.name.text);
             return Err(Diagnostic::error(flag.name.span, message).with_hint("keep one of them"));
         }

@@ -8,7 +8,7 @@ use crate::ast::Heredoc;
 use crate::expand;
 
 /// Markers in one line: each costs a scan of what follows.
-const HEREDOCS_MAX: usize = 1_000;
+const HEREDOCS_MAX: usize = 100;
 
 /// The markers of a line in order, bodies still empty. A line whose quotes do not balance has none, as in BuildKit.
 pub(super) fn markers(line: &str) -> Vec<Heredoc> {
@@ -38,6 +38,11 @@ pub(super) fn marker(word: &str) -> Option<Heredoc> {
         content: String::new(),
         span: span(0, 0),
     })
+}
+
+/// Whether a text is nothing but the marker of one here-document.
+pub fn is_heredoc_marker(text: &str) -> bool {
+    marker(text).is_some()
 }
 
 /// Reads the bodies of the line's markers.

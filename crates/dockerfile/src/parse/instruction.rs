@@ -128,6 +128,16 @@ pub(super) fn unknown(word: &Word) -> Diagnostic {
     }
 }
 
+/// ONBUILD, FROM and MAINTAINER cannot be triggers.
+pub(super) fn check_trigger(word: &Word) -> Result<Keyword, Diagnostic> {
+    let keyword = Keyword::of(&word.text).ok_or_else(|| unknown(word))?;
+    if matches!(keyword, Keyword::Onbuild | Keyword::From | Keyword::Maintainer) {
+        let message = format!("{} cannot be the trigger of ONBUILD", keyword.name());
+        return Err(Diagnostic::error(word.span, message));
+    }
+    Ok(keyword)
+}
+
 /// ADD, COPY and RUN not in JSON form, also under ONBUILD.
 pub(super) fn may_have_heredocs(keyword: Keyword, parts: &Parts<'_>, escape: char) -> bool {
     let json = || matches!(json_list(parts.arguments), Ok(List::Json(_)) | Err(_));

@@ -12,13 +12,14 @@ mod lines;
 mod mount;
 mod words;
 
-use crate::ast::{Dockerfile, Instruction, Word};
-use crate::{Diagnostic, Span, lint};
+use crate::ast::{Dockerfile, Heredoc, Instruction, InstructionKind, Word};
+use crate::{Diagnostic, Severity, Span, lint};
 pub use directives::detect_syntax;
 pub use flags::is_true;
+pub use heredoc::is_heredoc_marker;
 use instruction::Keyword;
 use lines::{Line, Lines, Logical, Text};
-pub use mount::{MountError, MountKind, MountSpec, Sharing, parse_mount};
+pub use mount::{MountError, MountKind, MountSpec, Sharing, parse_mount, parse_mount_with};
 
 /// The longest file that is read: no real Dockerfile comes near, and every later step may be linear in it.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -27,8 +28,8 @@ pub const INSTRUCTIONS_MAX: usize = 10_000;
 /// The longest line without its line end; BuildKit's reader stops at longer ones.
 pub const LINE_BYTES_MAX: usize = 65_535;
 
-/// Reads a Dockerfile. Instructions that could not be understood are absent and have a diagnostic of severity error;
-/// warnings are those that need the text itself, the others come from [`lint`](crate::lint::lint).
+/// Reads a Dockerfile. Instructions that could not be understood are absent and have a diagnostic of severity error; the only warning
+/// from here is `IgnoredFlag`, all others come from [`lint`](crate::lint::lint).
 pub fn parse(text: &str) -> (Dockerfile, Vec<Diagnostic>) {
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the file is {} bytes long, more than {TEXT_BYTES_MAX}", text.len());
@@ -39,6 +40,25 @@ pub fn parse(text: &str) -> (Dockerfile, Vec<Diagnostic>) {
     reader.check_line_lengths(text);
     reader.read();
     reader.finish()
+}
+
+/// Reads one instruction that stands alone: a trigger from the `OnBuild` of an image's config. Spans and lines are those of `text`.
+pub fn parse_trigger(text: &str) -> Result<Instruction, Diagnostic> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Diagnostic::error(Span::default(), format!("the trigger is longer than {TEXT_BYTES_MAX} bytes")));
+    }
+    let mut reader = Reader { in_stage: true, ..Reader::new(text) };
+    reader.read();
+    let (file, diagnostics) = reader.finish();
+    if let Some(error) = diagnostics.into_iter().find(|found| found.severity == Severity::Error) {
+        return Err(error);
+    }
+    let mut instructions = file.instructions.into_iter();
+    match (instructions.next(), instructions.next()) {
+        (Some(trigger), None) => instruction::check_trigger(&trigger.keyword).map(|_| trigger),
+        (_, Some(second)) => Err(Diagnostic::error(second.span, "a trigger is a single instruction")),
+        (None, None) => Err(Diagnostic::error(Span::default(), "the trigger is empty")),
+    }
 }
 
 /// The state of reading one file.
@@ -121,7 +141,7 @@ impl<'a> Reader<'a> {
             if let Some(comment) = line.comment() {
                 self.file.comments.push(comment);
             } else if line.text().trim_start().is_empty() {
-                self.warn_empty_continuation(line);
+                self.file.empty_continuations.push(line.span());
             } else {
                 more = push_line(&mut logical, line.text(), line.start, self.file.escape);
             }
@@ -130,21 +150,14 @@ impl<'a> Reader<'a> {
         Statement { logical, first_line: line.number, last_line: last.number, span }
     }
 
-    fn warn_empty_continuation(&mut self, line: Line<'_>) {
-        let warning = Diagnostic::warning("NoEmptyContinuation", line.span(), "this continuation line is empty");
-        self.diagnostics
-            .push(warning.with_hint("remove the line; it will become an error in a later Dockerfile syntax"));
-    }
-
     fn instruction(&mut self, statement: Statement) {
         match self.understand(statement) {
-            Ok(Some(instruction)) => self.file.instructions.push(instruction),
-            Ok(None) => {}
+            Ok(instruction) => self.file.instructions.push(instruction),
             Err(diagnostic) => self.diagnostics.push(diagnostic),
         }
     }
 
-    fn understand(&mut self, mut statement: Statement) -> Result<Option<Instruction>, Diagnostic> {
+    fn understand(&mut self, mut statement: Statement) -> Result<Instruction, Diagnostic> {
         let logical = std::mem::take(&mut statement.logical);
         let line = logical.whole().trim();
         let parts = instruction::split(line, self.file.escape);
@@ -152,15 +165,20 @@ impl<'a> Reader<'a> {
         let heredocs = self.heredocs(keyword, &parts, line, &mut statement)?;
         self.check_order(keyword, &parts.keyword)?;
         let mut warnings = Vec::new();
-        let kind = instruction::kind(keyword, &parts, heredocs, self.file.escape, &mut warnings)?;
+        let mut kind = instruction::kind(keyword, &parts, heredocs, self.file.escape, &mut warnings)?;
         self.diagnostics.append(&mut warnings);
-        Ok(Some(Instruction {
-            span: statement.span,
-            lines: (statement.first_line, statement.last_line),
+        let lines = (statement.first_line, statement.last_line);
+        if let InstructionKind::Onbuild(_, held) = &mut kind {
+            held.lines = lines;
+            held.span.end = statement.span.end;
+        }
+        Ok(Instruction {
+            span: Span { start: parts.keyword.span.start, end: statement.span.end },
+            lines,
             keyword: parts.keyword,
             original: parts.arguments.as_str().to_owned(),
             kind,
-        }))
+        })
     }
 
     /// Reads the bodies after the line, if the instruction can have any.
@@ -170,18 +188,16 @@ impl<'a> Reader<'a> {
         parts: &instruction::Parts<'_>,
         line: Text<'_>,
         statement: &mut Statement,
-    ) -> Result<Vec<crate::ast::Heredoc>, Diagnostic> {
+    ) -> Result<Vec<Heredoc>, Diagnostic> {
         if !instruction::may_have_heredocs(keyword, parts, self.file.escape) {
             return Ok(Vec::new());
         }
-        let mut after = self.lines.clone();
-        let heredocs = heredoc::read(line, &mut after)?;
-        let read = after.at() - self.lines.at();
-        if let Some(last) = self.lines.by_ref().take_while(|line| line.start < after.at()).last().filter(|_| read > 0) {
+        let before = self.lines.clone();
+        let heredocs = heredoc::read(line, &mut self.lines)?;
+        if let Some(last) = before.take_while(|line| line.start < self.lines.at()).last() {
             statement.last_line = last.number;
             statement.span.end = last.span().end;
         }
-        self.lines = after;
         Ok(heredocs)
     }
 
@@ -204,8 +220,10 @@ impl<'a> Reader<'a> {
             self.diagnostics.push(missing.with_hint("a Dockerfile begins with FROM"));
         }
         self.file.directives = self.directives.found;
-        let diagnostics = lint::apply_options(&self.file, self.diagnostics);
-        (self.file, diagnostics)
+        let check = self.file.directives.iter().find(|directive| directive.key == "check");
+        self.diagnostics.extend(check.and_then(|directive| lint::check_directive(&directive.value)));
+        self.diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+        (self.file, self.diagnostics)
     }
 }
 

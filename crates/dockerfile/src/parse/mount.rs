@@ -1,6 +1,6 @@
 //! The value of `RUN --mount`: a line of comma-separated `key=value` fields.
 //!
-//! Does not expand variables (the caller has), nor resolve stages or paths.
+//! Does not know variables (the caller's function does), nor resolve stages or paths.
 
 use crate::nearest;
 
@@ -109,19 +109,31 @@ const KINDS: [(&str, MountKind); 5] = [
 const SHARINGS: [(&str, Sharing); 3] =
     [("shared", Sharing::Shared), ("private", Sharing::Private), ("locked", Sharing::Locked)];
 
-/// Reads a mount whose variables are already expanded.
+/// Reads a mount without variables.
 pub fn parse_mount(value: &str) -> Result<MountSpec, MountError> {
+    parse_mount_with(value, &mut |_, value| Ok(value.to_owned()))
+}
+
+/// Reads a mount; `expand` gets each key (lower-cased) and value. Expansion comes after splitting, so that a variable's commas do not
+/// split and the quotes around a field are not removed too early.
+pub fn parse_mount_with(
+    value: &str,
+    expand: &mut dyn FnMut(&str, &str) -> Result<String, MountError>,
+) -> Result<MountSpec, MountError> {
     let mut spec = MountSpec::default();
     let mut readonly = None;
     for field in fields(value)? {
         let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
         let key = key.to_lowercase();
+        let value = value.map(|value| expand(&key, value)).transpose()?;
+        let value = value.as_deref();
         match key.as_str() {
             "readonly" | "ro" => readonly = Some(switch(&key, value)?),
             "readwrite" | "rw" => readonly = Some(!switch(&key, value)?),
-            "required" if matches!(spec.kind, MountKind::Secret | MountKind::Ssh) => {
-                spec.required = switch(&key, value)?
+            "required" if !matches!(spec.kind, MountKind::Secret | MountKind::Ssh) => {
+                return Err(misplaced(&key, spec.kind));
             }
+            "required" => spec.required = switch(&key, value)?,
             _ => set(&mut spec, &key, value, &field)?,
         }
     }

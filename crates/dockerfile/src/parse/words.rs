@@ -7,7 +7,7 @@ use crate::Diagnostic;
 use crate::ast::Word;
 
 /// Words of ENV, LABEL and ARG: blanks inside quotes or after an escape do not separate.
-pub(super) fn quoted_words(text: Text<'_>, escape: char) -> Vec<Word> {
+pub(super) fn quoted_words(text: Text<'_>, escape: char) -> Vec<Text<'_>> {
     let mut words = Vec::new();
     let mut chars = text.as_str().char_indices().peekable();
     while let Some((start, _)) = chars.next_if(|_| true) {
@@ -19,7 +19,7 @@ pub(super) fn quoted_words(text: Text<'_>, escape: char) -> Vec<Word> {
         let word = text.part(start, end);
         let kept = word.as_str().len() - if dangling { escape.len_utf8() } else { 0 };
         if kept > 0 {
-            words.push(word.part(0, kept).word());
+            words.push(word.part(0, kept));
         }
     }
     words

@@ -52,8 +52,8 @@ fn blank_base() {
 FROM $BASE
 ",
         &args(),
-        r#"Warning InvalidDefaultArgInFrom at "$BASE": default value for ARG $BASE results in empty or invalid base image name
-Error syntax at "$BASE": base name ($BASE) should not be blank (give the ARG a default before the first FROM, or pass it with --build-arg)
+        r#"Error syntax at "$BASE": base name ($BASE) should not be blank (give the ARG a default before the first FROM, or pass it with --build-arg)
+Warning InvalidDefaultArgInFrom at "$BASE": default value for ARG $BASE results in empty or invalid base image name
 "#,
     );
 }
@@ -137,8 +137,8 @@ fn empty_platform() {
         r"FROM --platform=$TARGETPLATFROM alpine
 ",
         &args(),
-        r#"Warning UndefinedArgInFrom at "$TARGETPLATFROM": FROM argument 'TARGETPLATFROM' is not declared (did you mean `$TARGETPLATFORM`?)
-Error syntax at "$TARGETPLATFROM": empty platform value from expression $TARGETPLATFROM (did you mean `$TARGETPLATFORM`?)
+        r#"Error syntax at "$TARGETPLATFROM": empty platform value from expression $TARGETPLATFROM (did you mean `$TARGETPLATFORM`?)
+Warning UndefinedArgInFrom at "$TARGETPLATFROM": FROM argument 'TARGETPLATFROM' is not declared (did you mean `$TARGETPLATFORM`?)
 "#,
     );
 }
@@ -261,8 +261,8 @@ COPY --from=$NOTHING x y
 ",
         &args(),
         r#"Error syntax at "Biuld": invalid image name `Biuld`: the repository must be lower case (did you mean the stage `build`?)
-Warning UndefinedVar at "$NOTHING": usage of undefined variable '$NOTHING'
 Error syntax at "$NOTHING": --from=$NOTHING is empty (declare it with ARG before the first FROM, or pass it with --build-arg)
+Warning UndefinedVar at "$NOTHING": usage of undefined variable '$NOTHING'
 "#,
     );
 }
@@ -319,9 +319,9 @@ fn hostile_triggers_of_the_base() {
         r"FROM bad-triggers
 ",
         &args(),
-        r#"Error syntax at "FROM bad-triggers": the base image's trigger `ONBUILD FROM x` cannot be used: it is not one instruction
+        r#"Error syntax at "FROM bad-triggers": the base image's trigger `ONBUILD FROM x` cannot be used: FROM cannot be the trigger of ONBUILD
 Error syntax at "FROM bad-triggers": the base image's trigger `ONBUILD RUN a
-RUN b` cannot be used: it is not one instruction
+RUN b` cannot be used: a trigger is a single instruction
 Error syntax at "FROM bad-triggers": the base image's trigger `ONBUILD NOPE` cannot be used: unknown instruction `NOPE`
 "#,
     );
@@ -478,10 +478,10 @@ COPY $NOTHING /
         &args(),
         r#"Error syntax at "80/http": invalid port `80/http`: unknown protocol `http` (tcp, udp or sctp) (write ports as 80, 80-90 or 53/udp)
 Error syntax at "SIGFOO": invalid signal: SIGFOO (write a name such as SIGTERM or a number)
-Warning UndefinedVar at "$NOTHING": usage of undefined variable '$NOTHING'
 Error syntax at "$NOTHING": a VOLUME cannot be an empty string
 Warning UndefinedVar at "$NOTHING": usage of undefined variable '$NOTHING'
 Error syntax at "$NOTHING": the source `$NOTHING` is empty (write `.` for the whole context)
+Warning UndefinedVar at "$NOTHING": usage of undefined variable '$NOTHING'
 "#,
     );
 }
@@ -516,6 +516,33 @@ ENV A=$B
 ",
         &args(),
         r"",
+    );
+}
+
+#[test]
+fn errors_cannot_be_switched_off() {
+    check(
+        r"# check=skip=all
+FROM scratch
+COPY --from=9 a b
+",
+        &args(),
+        r#"Error syntax at "9": invalid stage index 9 (the stages are 0 to 0)
+"#,
+    );
+}
+
+#[test]
+fn one_instruction_can_be_spared() {
+    check(
+        r"FROM scratch
+# check=skip=UndefinedVar
+ENV A=$B
+ENV A=$C
+",
+        &args(),
+        r#"Warning UndefinedVar at "$C": usage of undefined variable '$C'
+"#,
     );
 }
 
