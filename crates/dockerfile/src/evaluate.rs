@@ -65,6 +65,8 @@ impl Stages {
 pub(crate) struct Stage {
     /// As shown: name, `stage-N`, or nothing for the only one.
     pub(crate) label: String,
+    /// Name, or index where it has none.
+    pub(crate) id: String,
     /// Name as shown of the vertex it starts from, when that is not another stage.
     pub(crate) from_name: String,
     /// Lines of its FROM.
@@ -109,7 +111,10 @@ pub(crate) struct Step {
 pub fn evaluate(dockerfile: &Dockerfile, args: &Args, bases: &Bases) -> (Evaluation, Vec<Diagnostic>) {
     let mut report = Report::default();
     let (evaluation, diagnostics) = evaluate_into(dockerfile, args, bases, &mut report);
-    let mut found = lint::apply_options(dockerfile, diagnostics);
+    let check = args.build_args.get("BUILDKIT_DOCKERFILE_CHECK").map(String::as_str);
+    let (mut found, warnings): (Vec<_>, Vec<_>) =
+        diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+    found.extend(lint::apply_options(dockerfile, check, warnings));
     found.sort_by_key(|diagnostic| diagnostic.span.start);
     let failed = found.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match evaluation {
@@ -135,8 +140,8 @@ fn evaluate_into(
     if planner.report.has_errors() {
         return (None, planner.report.diagnostics);
     }
-    let Planner { global, mut report, .. } = planner;
-    let file = File { args, escape: file.escape, bases, plans: &plans, global };
+    let Planner { global, mut report, spent, .. } = planner;
+    let file = File { args, escape: file.escape, bases, plans: &plans, global, spent };
     let mut evaluated: Vec<Evaluated> = Vec::new();
     for index in 0..plans.len() {
         let done = Evaluator::new(&file, index, &evaluated).run();
@@ -164,6 +169,8 @@ pub(crate) struct File<'a> {
     bases: &'a Bases,
     plans: &'a [Plan<'a>],
     global: Scope,
+    /// Bytes that global ARGs expanded to.
+    spent: usize,
 }
 
 /// What came of one stage, needed or not.
@@ -174,6 +181,8 @@ pub(crate) struct Evaluated {
     reads: BTreeSet<usize>,
     /// Config that is missing; what was evaluated without it means nothing.
     need: Option<BaseKey>,
+    /// Bytes expanded by this stage and those before it.
+    spent: usize,
     report: Report,
 }
 
@@ -213,6 +222,8 @@ fn epoch(args: &Args, global: &Scope, report: &mut Report) -> Option<i64> {
     match parsed {
         None => args.epoch,
         Some((_, Ok(epoch))) if epoch >= 0 => Some(epoch),
+        // The date of the context; a directory has none.
+        Some(("context", _)) => None,
         Some((text, _)) => {
             let message = format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds since 1970");
             report.error(Span::default(), message);

@@ -86,7 +86,7 @@ impl Graph<'_> {
         }
         let meta = Meta {
             name: step.name.clone(),
-            stage: stage.label.clone(),
+            stage: stage.id.clone(),
             instruction: step.instruction.clone(),
             location: location(step.lines),
             no_cache: stage.no_cache,
@@ -164,7 +164,7 @@ fn source_platform(source: &Source) -> Option<Platform> {
 fn from_meta(stage: &Stage) -> Meta {
     Meta {
         name: stage.from_name.clone(),
-        stage: stage.label.clone(),
+        stage: stage.id.clone(),
         instruction: stage.from_text.clone(),
         location: location(stage.lines),
         no_cache: false,

@@ -248,7 +248,8 @@ fn mount_text(kind: &MountKind) -> String {
         MountKind::Tmpfs { size } => format!("tmpfs {}", size.map_or("any".to_owned(), |size| size.to_string())),
         MountKind::Secret { id, file, env, required, owner } => {
             let file = if *file { "file" } else { "no file" };
-            format!("secret {id:?} {file} env {env:?} {} {}", need(*required), owner_text(*owner))
+            let env = env.as_ref().map_or("no variable".to_owned(), |name| format!("variable {name:?}"));
+            format!("secret {id:?} {file} {env} {} {}", need(*required), owner_text(*owner))
         }
         MountKind::Ssh { id, required, owner } => format!("ssh {id:?} {} {}", need(*required), owner_text(*owner)),
     }

@@ -11,7 +11,6 @@ use super::run::find_flag;
 use super::stage::Evaluator;
 use crate::ast::{Copy, Heredoc, Instruction};
 use crate::expand::Mode;
-use crate::image::commit;
 use crate::parse::is_true;
 
 /// Mode of a file written in the Dockerfile.
@@ -31,9 +30,9 @@ struct Options {
 
 impl Evaluator<'_> {
     pub(super) fn copy_instruction(&mut self, instruction: &Instruction, copy: &Copy, add: bool) {
-        let name = self.shown(&instruction_text(instruction));
+        let mut name = self.shown(&instruction_text(instruction));
         let options = self.options(copy, add);
-        let origin = self.copy_origin(copy);
+        let origin = self.copy_origin(copy, &mut name, instruction);
         let written = self.sources(copy, add);
         let dest = self.word(&copy.dest);
         let contents = self.contents(copy);
@@ -55,7 +54,7 @@ impl Evaluator<'_> {
         let actions = actions(&options, &written, &contents, &target);
         let op = Op::File(FileOp { actions, clamp: self.file.args.clamp.then_some(self.clamp) });
         self.push_step(instruction, &name, op, inputs);
-        commit(&mut self.image, history, true);
+        self.commit(instruction.span, history, true);
     }
 
     fn options(&mut self, copy: &Copy, add: bool) -> Option<Options> {
@@ -133,7 +132,8 @@ impl Evaluator<'_> {
         Some(excludes)
     }
 
-    fn copy_origin(&mut self, copy: &Copy) -> Option<Origin> {
+    /// Where the sources are. `name` shows the variables of `--from`, which may be global ones.
+    fn copy_origin(&mut self, copy: &Copy, name: &mut String, instruction: &Instruction) -> Option<Origin> {
         let Some(value) = find_flag(&copy.flags, "from").and_then(|flag| flag.value.as_ref()) else {
             return Some(Origin::Context);
         };
@@ -147,6 +147,8 @@ impl Evaluator<'_> {
             self.error_hint(value.span, format!("--from={} is empty", value.text), hint);
             return None;
         }
+        let text = instruction_text(instruction);
+        *name = self.shown(&text.replacen(&format!("--from={}", value.text), &format!("--from={from}"), 1));
         self.origin(&from, value.span)
     }
 
@@ -200,7 +202,7 @@ impl Evaluator<'_> {
             self.error(heredoc.span, format!("`{}` is not a file name", heredoc.name));
             return None;
         }
-        Some((heredoc.name.clone(), text.into_bytes()))
+        self.spend(heredoc.span, text.len()).then(|| (heredoc.name.clone(), text.into_bytes()))
     }
 }
 

@@ -9,7 +9,7 @@ use super::stage::Evaluator;
 use crate::Span;
 use crate::ast::Run;
 use crate::expand::Mode;
-use crate::parse::{MountKind as Kind, MountSpec, Sharing, parse_mount};
+use crate::parse::{MountError, MountKind as Kind, MountSpec, Sharing, parse_mount_with};
 
 /// Where secrets without a target appear.
 const SECRETS_DIR: &str = "/run/secrets";
@@ -21,38 +21,28 @@ impl Evaluator<'_> {
         let values = run.flags.iter().filter(|flag| flag.name.text == "mount").filter_map(|flag| flag.value.as_ref());
         let mut agents = 0;
         for word in values {
-            let Some(text) = self.mount_text(&word.text, word.span) else { continue };
-            match parse_mount(&text) {
+            let span = word.span;
+            match parse_mount_with(&word.text, &mut |key, value| self.mount_value(key, value, span)) {
                 Ok(spec) => {
-                    let mount = self.mount(&spec, word.span, &mut inputs, agents);
+                    let mount = self.mount(&spec, span, &mut inputs, agents);
                     agents += usize::from(spec.kind == Kind::Ssh);
                     exec.mounts.extend(mount);
                 }
+                // A value that cannot be expanded is reported already.
+                Err(error) if error.message.is_empty() => {}
                 Err(error) => match error.hint {
-                    Some(hint) => self.error_hint(word.span, error.message, hint),
-                    None => self.error(word.span, error.message),
+                    Some(hint) => self.error_hint(span, error.message, hint),
+                    None => self.error(span, error.message),
                 },
             }
         }
         inputs
     }
 
-    /// Expands each option's value by itself, so that a comma in a variable does not make a new option.
-    fn mount_text(&mut self, text: &str, span: Span) -> Option<String> {
-        let mut fields = Vec::new();
-        for field in split_fields(text) {
-            let Some((key, value)) = field.split_once('=') else {
-                fields.push(quote(&field));
-                continue;
-            };
-            let value = if key.eq_ignore_ascii_case("from") {
-                self.from_text(value, span)?
-            } else {
-                self.text(value, span, Mode::Word)?
-            };
-            fields.push(quote(&format!("{key}={value}")));
-        }
-        Some(fields.join(","))
+    /// The value of an option; global ARGs count for where a mount is from.
+    fn mount_value(&mut self, key: &str, value: &str, span: Span) -> Result<String, MountError> {
+        let expanded = if key == "from" { self.from_text(value, span) } else { self.text(value, span, Mode::Word) };
+        expanded.ok_or_else(|| MountError { message: String::new(), hint: None })
     }
 
     fn mount(&mut self, spec: &MountSpec, span: Span, inputs: &mut Vec<Origin>, agents: usize) -> Option<Mount> {
@@ -157,27 +147,4 @@ fn given(value: &Option<String>) -> Option<&str> {
 
 fn base_name(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
-}
-
-/// Splits at commas outside of double quotes that stand around a field. What is wrong is left for the parser to report.
-fn split_fields(text: &str) -> Vec<String> {
-    let mut fields = Vec::new();
-    let mut field = String::new();
-    let mut chars = text.chars().peekable();
-    let mut quoted = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' if quoted => quoted = false,
-            '"' if field.is_empty() => quoted = true,
-            ',' if !quoted => fields.push(std::mem::take(&mut field)),
-            c => field.push(c),
-        }
-    }
-    fields.push(field);
-    fields
-}
-
-fn quote(field: &str) -> String {
-    format!("\"{}\"", field.replace('"', "\"\""))
 }

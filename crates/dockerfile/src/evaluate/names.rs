@@ -25,6 +25,9 @@ pub(crate) fn instruction_text(instruction: &Instruction) -> String {
     text
 }
 
+/// A name with values longer than this is shown without values.
+const SHOWN_BYTES_MAX: usize = 64 << 10;
+
 /// Replaces `$name` and `${name}` that have a value; everything else stays as it is, for it is the shell's.
 pub(crate) fn display(text: &str, value: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
@@ -37,6 +40,9 @@ pub(crate) fn display(text: &str, value: &dyn Fn(&str) -> Option<String>) -> Str
         let found = if escaped || name.is_empty() { None } else { value(name) };
         out.push_str(found.as_deref().unwrap_or(&dollar[..taken]));
         rest = &dollar[taken..];
+        if out.len() > SHOWN_BYTES_MAX {
+            return text.to_owned();
+        }
     }
     out.push_str(rest);
     out

@@ -8,6 +8,7 @@ use super::Args;
 use super::origin::{Origin, named_context};
 use super::report::Report;
 use super::scope::Scope;
+use super::stage::EXPANDED_BYTES_MAX;
 use crate::ast::{Dockerfile, From, Instruction, InstructionKind, Word};
 use crate::expand::{Expanded, Mode, expand};
 use crate::{Diagnostic, Span, nearest};
@@ -49,6 +50,8 @@ pub(crate) struct Planner<'a> {
     /// The same as if no `--build-arg` were given.
     defaults: Scope,
     pub(crate) report: Report,
+    /// Bytes that variables expanded to.
+    pub(crate) spent: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -56,7 +59,7 @@ impl<'a> Planner<'a> {
         let target = args.target.clone().or_else(|| last_name(file)).unwrap_or_default();
         let global = Scope::predefined(args, &target);
         let escape = file.escape;
-        Self { args, escape, defaults: global.clone(), global, declared: Vec::new(), report }
+        Self { args, escape, defaults: global.clone(), global, declared: Vec::new(), report, spent: 0 }
     }
 
     /// Reads ARGs up to the first FROM, then every FROM.
@@ -95,7 +98,9 @@ impl<'a> Planner<'a> {
 
     fn global_arg(&mut self, name: &Word, default: Option<&Word>) {
         self.declared.push(name.text.clone());
-        if let Some(default) = default {
+        if let Some(default) = default
+            && self.spent <= EXPANDED_BYTES_MAX
+        {
             let word = expand(&default.text, self.escape, &lookup(&self.defaults), Mode::Word);
             if let Ok(word) = word {
                 self.defaults.set(&name.text, &word.text);
@@ -111,8 +116,20 @@ impl<'a> Planner<'a> {
     }
 
     fn expand(&mut self, word: &Word) -> Option<Expanded> {
+        if self.spent > EXPANDED_BYTES_MAX {
+            return None;
+        }
         match expand(&word.text, self.escape, &lookup(&self.global), Mode::Word) {
-            Ok(expanded) => Some(expanded),
+            Ok(expanded) => {
+                self.spent += expanded.text.len();
+                if self.spent > EXPANDED_BYTES_MAX {
+                    self.report.error(
+                        word.span,
+                        format!("the values of the file expand to more than {EXPANDED_BYTES_MAX} bytes"),
+                    );
+                }
+                (self.spent <= EXPANDED_BYTES_MAX).then_some(expanded)
+            }
             Err(error) => {
                 self.report.error(word.span, error.message);
                 None

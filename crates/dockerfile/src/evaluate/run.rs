@@ -9,10 +9,13 @@ use super::scope::proxy_env;
 use super::stage::Evaluator;
 use crate::ast::{Command, Flag, Heredoc, Instruction, Run};
 use crate::expand::expand_words;
-use crate::image::commit;
 
 impl Evaluator<'_> {
     pub(super) fn run_instruction(&mut self, instruction: &Instruction, run: &Run) {
+        // Once for the process, once in history.
+        if !self.spend(instruction.span, 2 * self.scope.bytes()) {
+            return;
+        }
         let (args, pipe) = self.command_line(run);
         let args_options = self.file.args;
         let mut exec = Exec {
@@ -35,7 +38,7 @@ impl Evaluator<'_> {
         let name = self.run_name(instruction, run, &exec);
         let history = format!("RUN {} # buildkit", self.history_args(&exec.args));
         self.push_step(instruction, &name, Op::Exec(exec), inputs);
-        commit(&mut self.image, history, true);
+        self.commit(instruction.span, history, true);
     }
 
     /// The arguments with the shell, and the here-document that is a program by itself.

@@ -68,6 +68,11 @@ impl Scope {
         self.variables.iter().map(|(name, _)| name.as_str())
     }
 
+    /// What it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.variables.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     /// As `K=v` lines.
     pub(crate) fn to_env(&self) -> Vec<String> {
         self.variables.iter().map(|(name, value)| format!("{name}={value}")).collect()

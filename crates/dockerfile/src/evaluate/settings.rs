@@ -14,7 +14,7 @@ use super::stage::Evaluator;
 use crate::Span;
 use crate::ast::{self, Command, Instruction, InstructionKind, KeyValues, Word};
 use crate::expand::{Mode, expand, expand_words};
-use crate::image::{commit, health_text, plain, quoted, set_env};
+use crate::image::{health_text, plain, quoted, set_env};
 
 /// SHELL where none is set.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -23,20 +23,20 @@ impl Evaluator<'_> {
     /// Everything but RUN, COPY, ADD, WORKDIR and FROM.
     pub(super) fn setting(&mut self, span: Span, kind: &InstructionKind) {
         match kind {
-            InstructionKind::Env(pairs) => self.env(pairs),
-            InstructionKind::Label(pairs) => self.label(pairs),
-            InstructionKind::Arg(pairs) => self.arg(pairs),
-            InstructionKind::Cmd(command) => self.cmd(command),
-            InstructionKind::Entrypoint(command) => self.entrypoint(command),
-            InstructionKind::Shell(shell) => self.shell(shell),
-            InstructionKind::User(user) => self.user(user),
-            InstructionKind::Volume(paths) => self.volume(paths),
-            InstructionKind::Expose(ports) => self.expose(ports),
-            InstructionKind::StopSignal(signal) => self.stop_signal(signal),
-            InstructionKind::Healthcheck(health) => self.healthcheck(health),
+            InstructionKind::Env(pairs) => self.env(span, pairs),
+            InstructionKind::Label(pairs) => self.label(span, pairs),
+            InstructionKind::Arg(pairs) => self.arg(span, pairs),
+            InstructionKind::Cmd(command) => self.cmd(span, command),
+            InstructionKind::Entrypoint(command) => self.entrypoint(span, command),
+            InstructionKind::Shell(shell) => self.shell(span, shell),
+            InstructionKind::User(user) => self.user(span, user),
+            InstructionKind::Volume(paths) => self.volume(span, paths),
+            InstructionKind::Expose(ports) => self.expose(span, ports),
+            InstructionKind::StopSignal(signal) => self.stop_signal(span, signal),
+            InstructionKind::Healthcheck(health) => self.healthcheck(span, health),
             InstructionKind::Maintainer(name) => {
                 self.image.author = Some(name.text.clone());
-                commit(&mut self.image, format!("MAINTAINER {}", name.text), false);
+                self.commit(span, format!("MAINTAINER {}", name.text), false);
             }
             InstructionKind::Onbuild(trigger, _) => self.image.config.on_build.push(trigger.clone()),
             InstructionKind::From(_)
@@ -53,7 +53,7 @@ impl Evaluator<'_> {
         expanded.into_iter().map(|(key, value)| Some((key?, value?))).collect()
     }
 
-    fn env(&mut self, pairs: &KeyValues) {
+    fn env(&mut self, span: Span, pairs: &KeyValues) {
         let Some(pairs) = self.pairs(pairs) else { return };
         let mut text = String::from("ENV");
         for (key, value) in pairs {
@@ -61,20 +61,20 @@ impl Evaluator<'_> {
             self.scope.set(&key, &value);
             set_env(&mut self.image.config.env, &key, &value);
         }
-        commit(&mut self.image, text, false);
+        self.commit(span, text, false);
     }
 
-    fn label(&mut self, pairs: &KeyValues) {
+    fn label(&mut self, span: Span, pairs: &KeyValues) {
         let Some(pairs) = self.pairs(pairs) else { return };
         let mut text = String::from("LABEL");
         for (key, value) in pairs {
             text.push_str(&format!(" {key}={value}"));
             self.image.config.labels.insert(key, value);
         }
-        commit(&mut self.image, text, false);
+        self.commit(span, text, false);
     }
 
-    fn arg(&mut self, pairs: &[(Word, Option<Word>)]) {
+    fn arg(&mut self, span: Span, pairs: &[(Word, Option<Word>)]) {
         let mut texts = Vec::new();
         for (name, default) in pairs {
             let Some(value) = self.arg_value(&name.text, default.as_ref()) else { continue };
@@ -87,13 +87,18 @@ impl Evaluator<'_> {
             }
             self.build_args.push((name.text.clone(), value));
         }
-        commit(&mut self.image, format!("ARG {}", texts.join(" ")), false);
+        self.commit(span, format!("ARG {}", texts.join(" ")), false);
     }
 
     /// `--build-arg`, else the default, else the global ARG; the outer `None` is an error.
     fn arg_value(&mut self, name: &str, default: Option<&Word>) -> Option<Option<String>> {
-        if let Some(given) = self.file.args.build_args.get(name) {
+        let args = self.file.args;
+        if let Some(given) = args.build_args.get(name) {
             return Some(Some(given.clone()));
+        }
+        // The caller's is a build argument by another way.
+        if let Some(epoch) = args.epoch.filter(|_| name == "SOURCE_DATE_EPOCH") {
+            return Some(Some(epoch.to_string()));
         }
         match default {
             Some(default) => self.word(default).map(Some),
@@ -101,17 +106,17 @@ impl Evaluator<'_> {
         }
     }
 
-    fn cmd(&mut self, command: &Command) {
+    fn cmd(&mut self, span: Span, command: &Command) {
         let args = self.command(command);
-        commit(&mut self.image, format!("CMD {}", quoted(&args)), false);
+        self.commit(span, format!("CMD {}", quoted(&args)), false);
         self.image.config.cmd = Some(args).filter(|args| !args.is_empty());
         self.image.config.args_escaped = true;
         self.cmd_set = true;
     }
 
-    fn entrypoint(&mut self, command: &Command) {
+    fn entrypoint(&mut self, span: Span, command: &Command) {
         let args = self.command(command);
-        commit(&mut self.image, format!("ENTRYPOINT {}", quoted(&args)), false);
+        self.commit(span, format!("ENTRYPOINT {}", quoted(&args)), false);
         self.image.config.entrypoint = Some(args).filter(|args| !args.is_empty());
         // A CMD of the base was written for the base's ENTRYPOINT.
         if !self.cmd_set {
@@ -134,12 +139,12 @@ impl Evaluator<'_> {
         args
     }
 
-    fn shell(&mut self, shell: &[String]) {
-        commit(&mut self.image, format!("SHELL {}", plain(shell)), false);
+    fn shell(&mut self, span: Span, shell: &[String]) {
+        self.commit(span, format!("SHELL {}", plain(shell)), false);
         self.image.config.shell = Some(shell.to_vec()).filter(|shell| !shell.is_empty());
     }
 
-    fn user(&mut self, word: &Word) {
+    fn user(&mut self, span: Span, word: &Word) {
         let Some(user) = self.word(word) else { return };
         if !user.is_empty()
             && let Err(why) = parse_owner(&user)
@@ -147,51 +152,55 @@ impl Evaluator<'_> {
             self.error_hint(word.span, format!("invalid USER: {why}"), "write it as name|uid[:group|gid]");
             return;
         }
-        commit(&mut self.image, format!("USER {user}"), false);
+        self.commit(span, format!("USER {user}"), false);
         self.image.config.user = user;
     }
 
-    fn volume(&mut self, words: &[Word]) {
+    fn volume(&mut self, span: Span, words: &[Word]) {
         let paths: Vec<Option<String>> = words.iter().map(|word| self.word(word)).collect();
         let Some(paths) = paths.into_iter().collect::<Option<Vec<String>>>() else { return };
         if paths.iter().any(String::is_empty) {
-            let span = words.first().map_or(Span::default(), |word| word.span);
-            self.error(span, "a VOLUME cannot be an empty string");
+            let place = words.first().map_or(span, |word| word.span);
+            self.error(place, "a VOLUME cannot be an empty string");
             return;
         }
-        commit(&mut self.image, format!("VOLUME {}", plain(&paths)), false);
+        self.commit(span, format!("VOLUME {}", plain(&paths)), false);
         let volumes = &mut self.image.config.volumes;
         volumes.extend(paths.into_iter().map(|path| (path, Value::Object(Map::new()))));
     }
 
-    fn expose(&mut self, words: &[Word]) {
-        let span = words.first().map_or(Span::default(), |word| word.span);
+    fn expose(&mut self, span: Span, words: &[Word]) {
+        let place = words.first().map_or(span, |word| word.span);
         let scope = &self.scope;
         let value = |name: &str| scope.get(name).map(str::to_owned);
         let split =
             words.iter().map(|word| expand_words(&word.text, self.file.escape, &value).map(|found| found.words));
         let words: Result<Vec<Vec<String>>, String> = split.map(|words| words.map_err(|error| error.message)).collect();
-        match words.and_then(|words| parse_ports(&words.concat())) {
+        let words = words.map(|words| words.concat());
+        if !self.spend(span, words.iter().flatten().map(String::len).sum()) {
+            return;
+        }
+        match words.and_then(|words| parse_ports(&words)) {
             Ok(ports) => {
-                commit(&mut self.image, format!("EXPOSE {}", plain(&ports)), false);
+                self.commit(span, format!("EXPOSE {}", plain(&ports)), false);
                 let exposed = &mut self.image.config.exposed_ports;
                 exposed.extend(ports.into_iter().map(|port| (port, Value::Object(Map::new()))));
             }
-            Err(why) => self.error_hint(span, why, "write ports as 80, 80-90 or 53/udp"),
+            Err(why) => self.error_hint(place, why, "write ports as 80, 80-90 or 53/udp"),
         }
     }
 
-    fn stop_signal(&mut self, word: &Word) {
+    fn stop_signal(&mut self, span: Span, word: &Word) {
         let Some(signal) = self.word(word) else { return };
         if !is_signal(&signal) {
             self.error_hint(word.span, format!("invalid signal: {signal}"), "write a name such as SIGTERM or a number");
             return;
         }
-        commit(&mut self.image, format!("STOPSIGNAL {signal}"), false);
+        self.commit(span, format!("STOPSIGNAL {signal}"), false);
         self.image.config.stop_signal = signal;
     }
 
-    fn healthcheck(&mut self, health: &ast::Healthcheck) {
+    fn healthcheck(&mut self, span: Span, health: &ast::Healthcheck) {
         let test = match &health.command {
             None => vec!["NONE".to_owned()],
             Some(Command::Exec(args)) => [vec!["CMD".to_owned()], args.clone()].concat(),
@@ -205,7 +214,7 @@ impl Evaluator<'_> {
             start_interval: health.start_interval,
             retries: health.retries,
         };
-        commit(&mut self.image, format!("HEALTHCHECK {}", health_text(&health)), false);
+        self.commit(span, format!("HEALTHCHECK {}", health_text(&health)), false);
         self.image.config.healthcheck = Some(health);
     }
 
@@ -213,7 +222,7 @@ impl Evaluator<'_> {
         let Some(path) = self.word(word) else { return };
         let path = join_workdir(&self.image.config.working_dir, &path);
         self.image.config.working_dir.clone_from(&path);
-        let layer = path != "/";
+        let (span, layer) = (instruction.span, path != "/");
         if layer {
             let chown = parse_owner(&self.image.config.user).ok();
             let action = FileAction::MakeDir { path: clean(&path), chown };
@@ -221,7 +230,7 @@ impl Evaluator<'_> {
             let name = self.shown(&instruction_text(instruction));
             self.push_step(instruction, &name, op, Vec::new());
         }
-        commit(&mut self.image, format!("WORKDIR {path}"), layer);
+        self.commit(span, format!("WORKDIR {path}"), layer);
     }
 
     /// An instruction's text with its values, as steps are named; as written where it cannot be expanded.

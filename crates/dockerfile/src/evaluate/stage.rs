@@ -15,10 +15,18 @@ use super::{End, Evaluated, File, Stage, Step, triggers};
 use crate::ast::{Instruction, InstructionKind, Word};
 use crate::expand::{Expanded, Mode, expand};
 use crate::image::{self, DEFAULT_CLAMP};
-use crate::{Span, nearest, parse};
+use crate::parse::parse_trigger;
+use crate::{Span, nearest};
 
 /// Triggers of a base image beyond this are refused: each may be a whole instruction, and the base is not trusted.
 const TRIGGERS_MAX: usize = 1000;
+
+/// Bytes of environment, history and here-documents that all stages together may expand to. Values can double with every
+/// line and are repeated in every step, so a small file could fill any memory; real builds need a thousandth of this.
+pub(super) const EXPANDED_BYTES_MAX: usize = 32 << 20;
+
+/// What one line of history takes besides its text.
+const HISTORY_ENTRY_BYTES: usize = 256;
 
 /// The state while a stage is read.
 pub(super) struct Evaluator<'a> {
@@ -33,6 +41,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) platform: Platform,
     pub(super) clamp: i64,
     pub(super) cmd_set: bool,
+    /// Of [`EXPANDED_BYTES_MAX`].
+    spent: usize,
     label: String,
     steps: Vec<Step>,
     reads: BTreeSet<usize>,
@@ -65,6 +75,7 @@ impl<'a> Evaluator<'a> {
             platform: plan.platform.clone(),
             clamp: DEFAULT_CLAMP,
             cmd_set: false,
+            spent: done.last().map_or(file.spent, |last| last.spent),
             label: if alone(file) { String::new() } else { plan.label(index) },
             steps: Vec::new(),
             reads: BTreeSet::new(),
@@ -110,6 +121,7 @@ impl<'a> Evaluator<'a> {
         }
         let filtered = |name: &str| args.no_cache_stages.iter().any(|stage| stage.eq_ignore_ascii_case(name));
         let stage = Stage {
+            id: self.plan.name.clone().unwrap_or_else(|| self.index.to_string()),
             label: self.label,
             from_name,
             lines: self.plan.from.lines,
@@ -123,7 +135,7 @@ impl<'a> Evaluator<'a> {
             no_cache: args.no_cache || self.plan.name.as_deref().is_some_and(filtered),
             end: End { scope: self.scope, build_args: self.build_args },
         };
-        Evaluated { stage, reads, need, report: self.report }
+        Evaluated { stage, reads, need, spent: self.spent, report: self.report }
     }
 
     /// Takes over what the base leaves, and returns its triggers.
@@ -152,6 +164,11 @@ impl<'a> Evaluator<'a> {
 
     fn start_from_stage(&mut self, at: usize) -> Vec<Trigger> {
         let Some(base) = self.done.get(at) else { return Vec::new() };
+        let entries = &base.stage.image.history;
+        let inherited: usize = entries.iter().map(|entry| entry.created_by.len() + HISTORY_ENTRY_BYTES).sum();
+        if !self.spend(self.plan.from.span, inherited + base.stage.end.scope.bytes()) {
+            return Vec::new();
+        }
         self.image = base.stage.image.clone();
         self.image.config.on_build.clear();
         self.platform = base.stage.platform.clone();
@@ -194,17 +211,13 @@ impl<'a> Evaluator<'a> {
         }
         let mut triggers = Vec::new();
         for text in texts {
-            // A file has to begin with FROM.
-            let (file, diagnostics) = parse(&format!("FROM scratch\n{text}"));
-            let error = diagnostics.into_iter().find(|found| found.severity == crate::Severity::Error);
-            let mut instructions = file.instructions.into_iter().skip(1);
-            match (error, instructions.next(), instructions.next()) {
-                (None, Some(instruction), None) if !is_from(&instruction) => {
-                    let instruction = Instruction { lines: self.plan.from.lines, ..instruction };
+            match parse_trigger(text) {
+                Ok(trigger) => {
+                    let instruction = Instruction { lines: self.plan.from.lines, ..trigger };
                     triggers.push(Trigger { instruction, foreign: true });
                 }
-                (error, ..) => {
-                    let why = error.map_or_else(|| "it is not one instruction".to_owned(), |error| error.message);
+                Err(error) => {
+                    let why = error.message;
                     self.report.error(span, format!("the base image's trigger `ONBUILD {text}` cannot be used: {why}"));
                 }
             }
@@ -253,10 +266,35 @@ impl<'a> Evaluator<'a> {
             }
         }
         let text = super::names::instruction_text(instruction);
+        if !self.spend(instruction.span, name.len() + text.len()) {
+            return;
+        }
         self.steps.push(Step { name, instruction: text, lines: instruction.lines, op, inputs });
     }
 
+    /// Counts what a value takes; false, with an error, when it is too much.
+    pub(super) fn spend(&mut self, span: Span, bytes: usize) -> bool {
+        let before = self.spent;
+        self.spent = before.saturating_add(bytes);
+        let fits = self.spent <= EXPANDED_BYTES_MAX;
+        if !fits && before <= EXPANDED_BYTES_MAX {
+            let message = format!("the values of the file expand to more than {EXPANDED_BYTES_MAX} bytes");
+            self.error_hint(span, message, "look for variables that are built from themselves");
+        }
+        fits
+    }
+
+    /// Adds a line of history.
+    pub(super) fn commit(&mut self, span: Span, text: String, layer: bool) {
+        if self.spend(span, text.len() + HISTORY_ENTRY_BYTES) {
+            image::commit(&mut self.image, text, layer);
+        }
+    }
+
     fn instruction(&mut self, instruction: &Instruction) {
+        if self.spent > EXPANDED_BYTES_MAX {
+            return;
+        }
         match &instruction.kind {
             InstructionKind::Run(run) => self.run_instruction(instruction, run),
             InstructionKind::Copy(copy) => self.copy_instruction(instruction, copy, false),
@@ -288,13 +326,16 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(super) fn text(&mut self, text: &str, span: Span, mode: Mode) -> Option<String> {
+        if self.spent > EXPANDED_BYTES_MAX {
+            return None;
+        }
         // BuildKit reads here-documents with `\` whatever the file's escape is.
         let escape = if mode == Mode::Raw { '\\' } else { self.file.escape };
         let expanded = expand(text, escape, &lookup(&self.scope), mode);
         match expanded {
             Ok(expanded) => {
                 self.undefined(span, &expanded);
-                Some(expanded.text)
+                self.spend(span, expanded.text.len()).then_some(expanded.text)
             }
             Err(error) => {
                 self.error(span, error.message);
@@ -387,10 +428,6 @@ impl<'a> Evaluator<'a> {
         // The place of the stage was taken by a --build-context.
         Some(if plan.replaced { plan.base.clone() } else { Origin::Stage(index) })
     }
-}
-
-fn is_from(instruction: &Instruction) -> bool {
-    matches!(instruction.kind, InstructionKind::From(_))
 }
 
 fn makes_step(instruction: &Instruction) -> bool {

@@ -24,13 +24,18 @@ pub fn lint(file: &Dockerfile) -> Vec<Diagnostic> {
 
 /// The same with options that replace those at the top of the file: the build argument `BUILDKIT_DOCKERFILE_CHECK`.
 pub fn lint_with(file: &Dockerfile, check: Option<&str>) -> Vec<Diagnostic> {
-    let global = check.map_or_else(|| Options::of_file(file), Options::parse);
     let mut found = Vec::new();
     casing::check(file, &mut found);
     stages::check(file, &mut found);
     values::check(file, &mut found);
     comments::check(file, &mut found);
     found.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.rule));
+    apply_options(file, check, found)
+}
+
+/// Drops warnings that the file switches off and makes the others errors if it asks for that.
+pub(crate) fn apply_options(file: &Dockerfile, check: Option<&str>, mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let global = check.map_or_else(|| Options::of_file(file), Options::parse);
     let local = local_options(file);
     found.retain(|diagnostic| {
         let at = local.partition_point(|(instruction, _)| instruction.span.start <= diagnostic.span.start);
