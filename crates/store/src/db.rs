@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::tree::sync_dir;
-use crate::{Error, Result};
+use crate::{Error, Result, lock};
 
 /// How long a writer waits for another: longer than any transaction of ours takes on a slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -124,6 +124,8 @@ impl Db {
     }
 
     fn create(&self, path: &Path) -> Result<()> {
+        // SQLite does not wait for others when the journal's mode changes.
+        let _turn = lock::exclusive(&path.with_file_name("locks").join("create"))?;
         let mode = if is_network(path) { "DELETE" } else { "WAL" };
         self.read(|c| c.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())))?;
         self.write_durable(|c| {
