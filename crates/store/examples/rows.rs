@@ -1,7 +1,11 @@
 //! Measures look-ups and a prune of 100,000 rows kept as rows of one database and as one file each, and opening and loading
 //! as a build with nothing to do does. Prints one line a figure. Knows nothing of the tests.
 
-#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement prints figures and reads the clock")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a measurement prints figures and reads the clock"
+)]
 
 use std::error::Error;
 use std::path::Path;

@@ -168,5 +168,5 @@ pub(crate) fn column(length: u64) -> i64 {
 
 fn is_network(path: &Path) -> bool {
     let dir = path.parent().unwrap_or(path);
-    rustix::fs::statfs(dir).is_ok_and(|stat| NETWORK.contains(&(stat.f_type as i64)))
+    rustix::fs::statfs(dir).is_ok_and(|stat| NETWORK.iter().any(|magic| i128::from(*magic) == i128::from(stat.f_type)))
 }
