@@ -28,7 +28,7 @@ const NETWORK: [i64; 8] = [
     0x0bd0_0bd0, // lustre
 ];
 
-/// Every table, by topic. A fragment holds only `CREATE .. IF NOT EXISTS`.
+/// Every table, by topic. A fragment can be run again: `CREATE .. IF NOT EXISTS`, `INSERT OR IGNORE`.
 const SCHEMA: &[&str] = &[
     crate::blobs::SCHEMA,
     crate::builds::SCHEMA,
