@@ -88,6 +88,7 @@ impl Store {
             }
             other => (other?, lock),
         };
+        tree.finish()?;
         let store = Self::with(tree, db, options, lock);
         store.rebuild_if_lost()?;
         images_index::catch_up(&store)?;

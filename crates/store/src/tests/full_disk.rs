@@ -21,7 +21,7 @@ impl Small {
         match rustix::mount::mount("tmpfs", &point, "tmpfs", flags, options.as_c_str()) {
             Ok(()) => Some(Self { point, _dir: dir }),
             Err(error) => {
-                println!("skipped: cannot mount a tmpfs: {error}");
+                skipped(&format!("cannot mount a tmpfs: {error}"));
                 None
             }
         }

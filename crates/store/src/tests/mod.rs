@@ -95,3 +95,9 @@ fn flip(path: &Path) {
 fn digests(store: &Store) -> Vec<Digest> {
     store.blob_files().unwrap().into_iter().map(|(digest, _)| digest.parse().unwrap()).collect()
 }
+
+/// Says on standard error why a test does nothing here.
+fn skipped(why: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
