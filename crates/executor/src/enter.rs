@@ -110,9 +110,7 @@ fn find_grant(options: &EnterOptions, uid: u32) -> std::result::Result<Grant, St
 
 /// The first executable `name` in `search`.
 pub(crate) fn find(search: &[PathBuf], name: &str) -> Option<PathBuf> {
-    let executable = |path: &PathBuf| {
-        path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
-    };
+    let executable = |path: &PathBuf| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     search.iter().map(|dir| dir.join(name)).find(executable)
 }
 
@@ -156,8 +154,7 @@ fn forbidden(error: std::io::Error) -> Error {
 /// A mapping of only the caller's own ids, which needs no privilege but gives up `setgroups`.
 fn map_single(identity: &Identity) -> Result<IdMap> {
     let put = |file: &str, text: String| {
-        std::fs::write(file, text)
-            .map_err(|e| Error::caused(ErrorKind::Host, format!("cannot write {file}"), e))
+        std::fs::write(file, text).map_err(|e| Error::caused(ErrorKind::Host, format!("cannot write {file}"), e))
     };
     put("/proc/self/setgroups", "deny".into())?;
     put("/proc/self/gid_map", format!("0 {} 1\n", identity.real_gid))?;
@@ -220,7 +217,8 @@ impl Grant {
 }
 
 fn run(program: &Path, pid: i32, own: u32, start: u32, count: u32) -> std::result::Result<(), String> {
-    let numbers = [pid.to_string(), "0".into(), own.to_string(), "1".into(), "1".into(), start.to_string(), count.to_string()];
+    let numbers =
+        [pid.to_string(), "0".into(), own.to_string(), "1".into(), "1".into(), start.to_string(), count.to_string()];
     let output = Command::new(program).args(numbers).env_clear().stdin(Stdio::null()).output();
     match output {
         Ok(output) if output.status.success() => Ok(()),

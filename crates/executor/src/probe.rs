@@ -128,7 +128,12 @@ fn subordinate_ids(search: &[PathBuf]) -> Check {
     let programs = ["newuidmap", "newgidmap"].iter().all(|name| find(search, name).is_some());
     let ok = if programs && ids >= 65_535 { Strength::Ok } else { Strength::Weaker };
     let detail = format!("{ids} ids, newuidmap {}", if programs { "found" } else { "not found" });
-    check("subordinate ids", ok, detail, Some("install uidmap and give this user a range in /etc/subuid and /etc/subgid"))
+    check(
+        "subordinate ids",
+        ok,
+        detail,
+        Some("install uidmap and give this user a range in /etc/subuid and /etc/subgid"),
+    )
 }
 
 fn overlay(search: &[PathBuf]) -> Check {
@@ -147,7 +152,12 @@ fn overlay(search: &[PathBuf]) -> Check {
 /// What the executor does not do yet, said where it is looked for.
 fn step_ids() -> Check {
     let detail = "steps share the ids of this program: no user namespace of their own, no limit of processes";
-    check("step isolation", Strength::Weaker, detail, Some("run as an ordinary user: root in a step is then not root here"))
+    check(
+        "step isolation",
+        Strength::Weaker,
+        detail,
+        Some("run as an ordinary user: root in a step is then not root here"),
+    )
 }
 
 fn seccomp() -> Check {
@@ -166,7 +176,8 @@ fn present(errno: std::result::Result<(), Errno>) -> Strength {
 }
 
 fn open_beneath() -> Check {
-    let opened = rustix::fs::openat2(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+    let opened =
+        rustix::fs::openat2(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
     let ok = present(opened.map(drop));
     check("openat2", ok, "resolves paths inside a directory", Some("needs kernel 5.6 and a container that allows it"))
 }

@@ -18,7 +18,11 @@ impl SingleThread {
     /// Counts the threads: `/proc/self/task` has one link for each, besides its own two.
     pub(crate) fn check() -> io::Result<Self> {
         let links = rustix::fs::stat("/proc/self/task")?.st_nlink;
-        if links == 3 { Ok(Self(())) } else { Err(io::Error::other(format!("{} threads run", links.saturating_sub(2)))) }
+        if links == 3 {
+            Ok(Self(()))
+        } else {
+            Err(io::Error::other(format!("{} threads run", links.saturating_sub(2))))
+        }
     }
 }
 

@@ -209,9 +209,8 @@ fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8], fds: &mut Vec<OwnedFd>) -> 
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_PACKET))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
-    let message = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)
-    });
+    let message =
+        rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags));
     let message = match message {
         Err(rustix::io::Errno::CONNRESET) => return Ok(0),
         other => other?,
@@ -231,9 +230,7 @@ mod tests {
     #[test]
     fn descriptors_beyond_one_packet_arrive_in_order() {
         let (ours, theirs) = socket_pair().unwrap();
-        let fds: Vec<OwnedFd> = (0..FDS_PER_PACKET + 50)
-            .map(|n| spec_file(&spec(&n.to_string())).unwrap())
-            .collect();
+        let fds: Vec<OwnedFd> = (0..FDS_PER_PACKET + 50).map(|n| spec_file(&spec(&n.to_string())).unwrap()).collect();
         let sender = std::thread::spawn(move || send_spec(ours.as_fd(), &spec("all"), &fds).unwrap());
         let (got, fds) = receive_spec(theirs.as_fd()).unwrap();
         sender.join().unwrap();

@@ -15,8 +15,10 @@ use cooper_executor::{
 use tempfile::TempDir;
 
 fn bench(name: &str) -> Option<(Runtime, TempDir, TempDir)> {
-    let program = ["/usr/sbin", "/usr/bin", "/usr/local/bin"].iter().map(|dir| Path::new(dir).join(name)).find(|p| p.exists());
-    let (Some(program), true, true) = (program, rustix::process::geteuid().is_root(), Path::new("/bin/busybox").exists())
+    let program =
+        ["/usr/sbin", "/usr/bin", "/usr/local/bin"].iter().map(|dir| Path::new(dir).join(name)).find(|p| p.exists());
+    let (Some(program), true, true) =
+        (program, rustix::process::geteuid().is_root(), Path::new("/bin/busybox").exists())
     else {
         eprintln!("skipped: needs root, {name} and a static busybox");
         return None;

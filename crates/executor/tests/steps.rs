@@ -85,7 +85,8 @@ fn text(fd: OwnedFd) -> String {
 }
 
 fn run(process: Process) -> (Exit, String, String) {
-    let mut running = start(process).unwrap_or_else(|e| panic!("{e}: {:?} {:?}", std::error::Error::source(&e), e.hint()));
+    let mut running =
+        start(process).unwrap_or_else(|e| panic!("{e}: {:?} {:?}", std::error::Error::source(&e), e.hint()));
     let output = running.take_output().unwrap();
     let (out, err) = (text(output.stdout), text(output.stderr));
     (running.wait().unwrap(), out, err)
@@ -108,9 +109,12 @@ fn listing(root: &Path) -> Vec<String> {
 #[test]
 fn privileged_exits_and_signals_are_told_apart() {
     let Some(root) = base() else { return };
-    for (script, expect) in
-        [("true", Exit::Code(0)), ("exit 42", Exit::Code(42)), ("kill -9 $$", Exit::Signal(9)), ("kill -TERM $$", Exit::Signal(15))]
-    {
+    for (script, expect) in [
+        ("true", Exit::Code(0)),
+        ("exit 42", Exit::Code(42)),
+        ("kill -9 $$", Exit::Signal(9)),
+        ("kill -TERM $$", Exit::Signal(15)),
+    ] {
         assert_eq!(run(shell(root.path(), script)).0, expect, "{script}");
     }
 }
@@ -135,7 +139,10 @@ fn privileged_only_standard_streams_are_open() {
     let Some(root) = base() else { return };
     let _leak = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
     // The shell's own listing opens one more.
-    assert_eq!(says(root.path(), "for f in 0 1 2 3 4 5 6 7 8 9 20 63; do [ -e /proc/$$/fd/$f ] && echo $f; done; true"), "0\n1\n2\n");
+    assert_eq!(
+        says(root.path(), "for f in 0 1 2 3 4 5 6 7 8 9 20 63; do [ -e /proc/$$/fd/$f ] && echo $f; done; true"),
+        "0\n1\n2\n"
+    );
     assert_eq!(says(root.path(), "umask; ulimit -n; ulimit -c").split_whitespace().last(), Some("0"));
 }
 
@@ -229,7 +236,7 @@ fn privileged_sandbox_is_as_documented() {
 #[test]
 fn privileged_host_is_masked_and_protected() {
     let Some(root) = base() else { return };
-    let script = "for f in interrupts kcore timer_list keys; do [ ! -e /proc/$f ] || wc -c < /proc/$f; done | grep -v ^0; wc -c < /proc/interrupts; ls /proc/scsi /proc/acpi /sys/firmware 2>/dev/null | grep -v :; \
+    let script = "for f in interrupts kcore timer_list keys; do [ ! -e /proc/$f ] || wc -c < /proc/$f; done | grep -v ^0; wc -c < /proc/interrupts; ls /proc/scsi /proc/acpi /sys/firmware 2>/dev/null | grep -vE ':|^$'; \
         for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/notes; do (echo x > $f) 2>/dev/null && echo wrote $f; done; true";
     assert_eq!(says(root.path(), script), "0\n");
     for script in ["mount -t tmpfs none /tmp", "unshare -U true", "unshare -m true", "mount -o remount,rw /proc/sys"] {
@@ -240,7 +247,10 @@ fn privileged_host_is_masked_and_protected() {
 #[test]
 fn privileged_step_sees_only_itself_and_cannot_inspect_its_init() {
     let Some(root) = base() else { return };
-    let out = says(root.path(), "echo $$; ls -d /proc/[0-9]* | wc -l; readlink /proc/1/exe || echo hidden; kill -9 1; echo alive");
+    let out = says(
+        root.path(),
+        "echo $$; ls -d /proc/[0-9]* | wc -l; readlink /proc/1/exe || echo hidden; kill -9 1; echo alive",
+    );
     assert_eq!(out, "2\n4\nhidden\nalive\n");
 }
 
@@ -367,18 +377,24 @@ fn privileged_mounts() {
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
         rustix::fs::open(host.path(), flags, rustix::fs::Mode::empty()).unwrap()
     };
-    let script = "cat /ro/file; touch /ro/x || touch /rw/new; stat -c '%a %u %g' /secret; cat /secret; echo x > /secret";
+    let script =
+        "cat /ro/file; touch /ro/x || touch /rw/new; stat -c '%a %u %g' /secret; cat /secret; echo x > /secret";
     let mut step = shell(root.path(), script);
     step.mounts = vec![
         ProcessMount { target: "/ro".into(), source: MountSource::Bind(open()), readonly: true },
         ProcessMount { target: "/rw".into(), source: MountSource::Bind(open()), readonly: false },
-        ProcessMount { target: "/secret".into(), source: MountSource::Bytes(b"key\n".into(), 0o440, 5, 6), readonly: true },
+        ProcessMount {
+            target: "/secret".into(),
+            source: MountSource::Bytes(b"key\n".into(), 0o440, 5, 6),
+            readonly: true,
+        },
     ];
     let (exit, out, _) = run(step);
     assert_eq!((exit, out.as_str()), (Exit::Code(1), "shared\n440 5 6\nkey\n"));
     assert_eq!(listing(host.path()), ["file", "new"]);
     let mut wrong = shell(root.path(), "true");
-    wrong.mounts = vec![ProcessMount { target: "/etc/passwd".into(), source: MountSource::Bind(open()), readonly: true }];
+    wrong.mounts =
+        vec![ProcessMount { target: "/etc/passwd".into(), source: MountSource::Bind(open()), readonly: true }];
     assert_eq!(start(wrong).unwrap_err().kind(), ErrorKind::Process);
 }
 

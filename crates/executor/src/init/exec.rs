@@ -68,9 +68,8 @@ impl Streams {
     /// Makes them descriptors 0 to 2 of a new session, owned by the user.
     fn install(&self, uid: u32) -> std::result::Result<(), Errno> {
         rustix::process::setsid()?;
-        for (at, dup) in [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr]
-            .into_iter()
-            .enumerate()
+        for (at, dup) in
+            [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr].into_iter().enumerate()
         {
             let fd = self.nth(at).ok_or(Errno::BADF)?;
             own(fd, uid)?;
@@ -114,7 +113,8 @@ impl Program {
         let tree = root.tree().ok_or_else(|| Error::new(ErrorKind::Io, "the step has no root"))?;
         let account = account(&spec.user, tree)?;
         let cwd = root.cwd().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));
-        let cwd = cwd.unwrap_or(Err(Errno::BADF)).map_err(|e| Error::io("cannot use the working directory", e.into()))?;
+        let cwd =
+            cwd.unwrap_or(Err(Errno::BADF)).map_err(|e| Error::io("cannot use the working directory", e.into()))?;
         let mut env: Vec<String> = spec.env.into_iter().filter(|entry| entry.find('=') > Some(0)).collect();
         if !env.iter().any(|entry| entry.starts_with("HOME=")) {
             env.push(format!("HOME={}", account.home));
@@ -169,7 +169,11 @@ impl Program {
         }
         let path = self.path.as_deref().unwrap_or(DEFAULT_PATH);
         let error = Error::new(ErrorKind::Process, format!("no such program `{name}` in the root's PATH ({path})"));
-        if name == "sh" { error.with_hint("an image without a shell needs the exec form: RUN [\"program\", ..]") } else { error }
+        if name == "sh" {
+            error.with_hint("an image without a shell needs the exec form: RUN [\"program\", ..]")
+        } else {
+            error
+        }
     }
 }
 

@@ -60,7 +60,9 @@ fn step(
     let root_fd = fds.next().ok_or_else(missing)?;
     let given = match spec.pty {
         Some(_) => None,
-        None => Some([fds.next().ok_or_else(missing)?, fds.next().ok_or_else(missing)?, fds.next().ok_or_else(missing)?]),
+        None => {
+            Some([fds.next().ok_or_else(missing)?, fds.next().ok_or_else(missing)?, fds.next().ok_or_else(missing)?])
+        }
     };
     rootfs::enter(root, root_fd, &spec, &mut fds)?;
     drop(fds);
@@ -76,8 +78,7 @@ fn step(
 /// Forks and executes; an error the child meets before the program runs comes back through a pipe that exec closes.
 fn start(program: &Program, streams: Streams, single: &SingleThread) -> Result<i32> {
     let failed = |e: std::io::Error| Error::io("cannot start the process of the step", e);
-    let (read, write) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
     match sys::fork(single).map_err(failed)? {
         None => {
             let failure = Failure::from(program.execute(&streams));

@@ -59,7 +59,12 @@ struct Parts {
 }
 
 /// Enters `root_fd`, which becomes `/`.
-pub(super) fn enter(root: &mut Root, root_fd: OwnedFd, spec: &Spec, fds: &mut dyn Iterator<Item = OwnedFd>) -> Result<()> {
+pub(super) fn enter(
+    root: &mut Root,
+    root_fd: OwnedFd,
+    spec: &Spec,
+    fds: &mut dyn Iterator<Item = OwnedFd>,
+) -> Result<()> {
     rustix::process::umask(Mode::empty());
     let new_root = clone_root(&root_fd, spec)?;
     let binds = spec.mounts.iter().map(|mount| clone_bind(mount, spec.sandbox, fds)).collect::<Result<_>>()?;
@@ -380,7 +385,10 @@ pub(crate) fn hosts(spec: &Spec) -> Result<String> {
 fn set_hostname(spec: &Spec) -> Result<()> {
     let name = hostname(spec);
     if name.len() > MAX_HOSTNAME || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(Error::new(ErrorKind::Process, format!("{name:?} is no host name of at most {MAX_HOSTNAME} bytes")));
+        return Err(Error::new(
+            ErrorKind::Process,
+            format!("{name:?} is no host name of at most {MAX_HOSTNAME} bytes"),
+        ));
     }
     rustix::system::sethostname(name.as_bytes()).map_err(|e| Error::io("cannot set the host name", e.into()))
 }

@@ -40,7 +40,9 @@ pub(crate) fn lookup(user: &str, passwd: &str, group: &str) -> Result<Account> {
     };
     let user = if user.is_empty() { "0" } else { user };
     let found = match number(user, "user")? {
-        Some(uid) => entries(passwd).find(|entry| entry.uid == uid).unwrap_or(Entry { name: "", uid, gid: 0, home: "" }),
+        Some(uid) => {
+            entries(passwd).find(|entry| entry.uid == uid).unwrap_or(Entry { name: "", uid, gid: 0, home: "" })
+        }
         None => entries(passwd).find(|entry| entry.name == user).ok_or_else(|| unknown("user", user, PASSWD))?,
     };
     let (gid, groups) = match wanted {
@@ -117,7 +119,8 @@ mod tests {
 
     const PASSWD_TEXT: &str = "root:x:0:0:root:/root:/bin/sh\nbad line\n4294967296:x:0:0::/:\n-1:x:0:0::/:\n\
         2147483648:x:0:0::/:\n1 0:x:0:0::/:\n00:x:0:0::/:\n0x0:x:0:0::/:\nhuge:x:4294967295:0::/:\nada:x:1000:100:Ada:/home/ada:/bin/sh\nodd:x:7:8\n";
-    const GROUP_TEXT: &str = "root:x:0:\nwheel:x:10:root,ada\nusers:x:100:\ndocker:x:20:bob, ada\ndup:x:10:ada\nbig:x:4294967295:ada\n";
+    const GROUP_TEXT: &str =
+        "root:x:0:\nwheel:x:10:root,ada\nusers:x:100:\ndocker:x:20:bob, ada\ndup:x:10:ada\nbig:x:4294967295:ada\n";
 
     fn check(user: &str, expect: (u32, u32, &[u32], &str)) {
         let got = lookup(user, PASSWD_TEXT, GROUP_TEXT).unwrap();

@@ -50,14 +50,11 @@ fn refused(error: std::io::Error) -> Error {
 
 fn supervise(socket: &OwnedFd, pid: i32) -> Result<i32> {
     let reaper = Pid::from_raw(pid).ok_or_else(|| Error::new(ErrorKind::Io, "the reaper has no process id"))?;
-    let reaper_fd = pidfd_open(reaper, PidfdFlags::empty())
-        .map_err(|e| Error::io("cannot open a process descriptor", e.into()))?;
+    let reaper_fd =
+        pidfd_open(reaper, PidfdFlags::empty()).map_err(|e| Error::io("cannot open a process descriptor", e.into()))?;
     let mut open = true;
     loop {
-        let mut ready = [
-            PollFd::new(&reaper_fd, PollFlags::IN),
-            PollFd::new(socket, PollFlags::IN),
-        ];
+        let mut ready = [PollFd::new(&reaper_fd, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
         let watched = if open { &mut ready[..] } else { &mut ready[..1] };
         match poll(watched, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -76,16 +76,18 @@ fn process(spec: &Spec, account: &Account) -> Value {
 fn capabilities(sandbox: bool, uid: u32) -> Value {
     let bits = if sandbox { CAPABILITIES } else { u64::MAX };
     let all: Vec<&str> = NAMES.iter().filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, name)| *name).collect();
-    let extra = if sandbox { &[][..] } else { &["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_MKNOD", "CAP_SYS_PTRACE"][..] };
+    let extra = if sandbox {
+        &[][..]
+    } else {
+        &["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_MKNOD", "CAP_SYS_PTRACE"][..]
+    };
     let all: Vec<&str> = all.into_iter().chain(extra.iter().copied()).collect();
     let held = if uid == 0 { all.clone() } else { Vec::new() };
     json!({ "bounding": all, "effective": held, "permitted": held, "inheritable": [], "ambient": [] })
 }
 
 fn system_mounts() -> Vec<Value> {
-    let mount = |target: &str, kind: &str, options: &[&str]| {
-        json!({ "destination": target, "type": kind, "source": kind, "options": options })
-    };
+    let mount = |target: &str, kind: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": kind, "options": options });
     vec![
         mount("/proc", "proc", &["nosuid", "nodev", "noexec"]),
         mount("/sys", "sysfs", &["nosuid", "nodev", "noexec", "ro"]),

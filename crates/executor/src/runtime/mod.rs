@@ -171,7 +171,8 @@ impl Bundle {
                     all.push(bind(&mount.target, source, true));
                 }
                 SourceSpec::Bind => {
-                    let fd = fds.next().ok_or_else(|| Error::new(ErrorKind::Io, "a descriptor of the step is missing"))?;
+                    let fd =
+                        fds.next().ok_or_else(|| Error::new(ErrorKind::Io, "a descriptor of the step is missing"))?;
                     let source = format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
                     all.push(bind(&mount.target, source, mount.readonly));
                 }
@@ -223,14 +224,20 @@ impl Bundle {
                 .with_hint("this crun needs a pure cgroup hierarchy: use runc, or cooper's own executor");
         }
         let of_the_process = ["executable file", "no such file or directory", "exec format", "permission denied"];
-        let kind = if of_the_process.iter().any(|part| text.contains(part)) { ErrorKind::Process } else { ErrorKind::Host };
+        let kind =
+            if of_the_process.iter().any(|part| text.contains(part)) { ErrorKind::Process } else { ErrorKind::Host };
         Error::new(kind, what)
     }
 }
 
 fn bind(target: &str, source: String, readonly: bool) -> NamedMount {
     let access = if readonly { "ro" } else { "rw" };
-    NamedMount { target: target.into(), source, kind: "bind", options: ["rbind", "nodev", access].map(String::from).into() }
+    NamedMount {
+        target: target.into(),
+        source,
+        kind: "bind",
+        options: ["rbind", "nodev", access].map(String::from).into(),
+    }
 }
 
 fn tmpfs(target: &str, size: Option<u64>, readonly: bool) -> NamedMount {
