@@ -236,7 +236,7 @@ fn privileged_sandbox_is_as_documented() {
 #[test]
 fn privileged_host_is_masked_and_protected() {
     let Some(root) = base() else { return };
-    let script = "for f in interrupts kcore timer_list keys; do [ ! -e /proc/$f ] || wc -c < /proc/$f; done | grep -v ^0; wc -c < /proc/interrupts; ls /proc/scsi /proc/acpi /sys/firmware 2>/dev/null | grep -v :; \
+    let script = "for f in interrupts kcore timer_list keys; do [ ! -e /proc/$f ] || wc -c < /proc/$f; done | grep -v ^0; wc -c < /proc/interrupts; ls /proc/scsi /proc/acpi /sys/firmware 2>/dev/null | grep -vE ':|^$'; \
         for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/notes; do (echo x > $f) 2>/dev/null && echo wrote $f; done; true";
     assert_eq!(says(root.path(), script), "0\n");
     for script in ["mount -t tmpfs none /tmp", "unshare -U true", "unshare -m true", "mount -o remount,rw /proc/sys"] {
@@ -446,6 +446,15 @@ fn privileged_step_ends_with_its_killed_caller() {
     // Ends only when every process of the step has let go of it.
     output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
+}
+
+#[test]
+fn privileged_caller_may_ignore_signals() {
+    let Some(root) = base() else { return };
+    let script = "trap '' CHLD TERM PIPE; exec $0 hold $1 \"$2\"";
+    let step = "(exit 3); echo $?; kill -TERM $$; echo survived";
+    let output = Command::new("sh").args(["-c", script, PROGRAM]).arg(root.path()).arg(step).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "3\nSignal(15)\n");
 }
 
 #[test]

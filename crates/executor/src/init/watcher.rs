@@ -17,6 +17,8 @@ use crate::{Error, ErrorKind, Result};
 pub(super) fn watch(socket: &OwnedFd, spec: Spec, fds: std::vec::IntoIter<OwnedFd>) -> Result<i32> {
     let io = |what: &'static str| move |e: std::io::Error| Error::io(what, e);
     let single = SingleThread::check().map_err(io("the init of a step must have one thread"))?;
+    // A caller that ignores SIGCHLD would have left us without news of our children.
+    sys::reset_signals().map_err(io("cannot reset signals"))?;
     sys::block_signals().map_err(io("cannot block signals"))?;
     let own = pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
         .map_err(|e| Error::io("cannot open a process descriptor", e.into()))?;
