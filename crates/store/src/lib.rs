@@ -20,3 +20,4 @@ pub mod root;
 
 pub use listing::{ContentDigest, Listing, ListingBuilder, Record, Tree};
 pub use root::{FileKind, Inode, Root, User};
+mod layers;
