@@ -207,7 +207,8 @@ impl<R: Read> VerifyReader<R> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let Some(hasher) = self.hasher.take() else { return Ok(()) };
+        // Taken only by success, so that a second read past a wrong end fails again.
+        let Some(hasher) = self.hasher.clone() else { return Ok(()) };
         if let Some(size) = self.size.filter(|size| *size != hasher.size()) {
             return Err(self.corrupt(format!("expected {size} bytes, found {}", hasher.size())));
         }
@@ -215,6 +216,7 @@ impl<R: Read> VerifyReader<R> {
         if found != self.expected {
             return Err(self.corrupt(format!("its content has digest {found}")));
         }
+        self.hasher = None;
         Ok(())
     }
 }

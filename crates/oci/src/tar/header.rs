@@ -148,9 +148,9 @@ fn octal(field: &[u8]) -> Option<i64> {
 fn base256(field: &[u8]) -> Option<i64> {
     let negative = field[0] & 0x40 != 0;
     let first = i128::from(field[0] & 0x7f) | if negative { !0x7f } else { 0 };
-    let value = field[1..].iter().try_fold(first, |sum, byte| {
-        sum.checked_mul(256).and_then(|sum| sum.checked_add(i128::from(*byte)))
-    })?;
+    let value = field[1..]
+        .iter()
+        .try_fold(first, |sum, byte| sum.checked_mul(256).and_then(|sum| sum.checked_add(i128::from(*byte))))?;
     i64::try_from(value).ok()
 }
 

@@ -127,7 +127,9 @@ mod tests {
 
     #[test]
     fn refuses_bad_frames() {
-        for text in ["", "x", "5 a=b\n", "6 ab\n", "99 a=b\n", "07a a=b\n", " 6 a=b\n", "6 =ab\n", "-6 a=b\n", "0 a=b\n"] {
+        for text in
+            ["", "x", "5 a=b\n", "6 ab\n", "99 a=b\n", "07a a=b\n", " 6 a=b\n", "6 =ab\n", "-6 a=b\n", "0 a=b\n"]
+        {
             assert_eq!(parse(text.as_bytes()).is_err(), !text.is_empty(), "{text:?}");
         }
     }

@@ -97,7 +97,8 @@ impl<W: Write> TarWriter<W> {
                 format!("the attributes of `{}` do not fit a tar", path.display()),
             ));
         }
-        let name = path.parent().unwrap_or(Path::new("")).join("PaxHeaders.0").join(path.file_name().unwrap_or_default());
+        let name =
+            path.parent().unwrap_or(Path::new("")).join("PaxHeaders.0").join(path.file_name().unwrap_or_default());
         let mut block = [0; BLOCK];
         copy_ascii(&mut block[..100], name.as_os_str().as_bytes());
         for field in [100..108, 108..116, 116..124, 136..148] {

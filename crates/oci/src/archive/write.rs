@@ -1,0 +1,139 @@
+//! Writes an image as one tar whose bytes depend on nothing but the image and its names.
+//!
+//! Does not compress the outer tar: layers are compressed already.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use futures::StreamExt;
+use serde_json::json;
+
+use crate::copy::{Plan, is_foreign, plan, read_manifest};
+use crate::document::{Document, parse_document};
+use crate::layout::{LAYOUT, named, to_json};
+use crate::memory::BlobCheck;
+use crate::{
+    Blobs, Descriptor, Digest, Entry, EntryKind, Error, ErrorKind, Index, Mtime, Reference, Result, TarWriter,
+};
+
+/// Modes of other writers of archives, so that unpacking one by hand gives what people expect.
+const FILE_MODE: u32 = 0o644;
+const DIR_MODE: u32 = 0o755;
+
+/// Writes `root` and all it names as a tar of an OCI layout.
+pub async fn write_oci_archive(
+    out: &mut (dyn Write + Send),
+    root: &Descriptor,
+    names: &[Reference],
+    from: &dyn Blobs,
+) -> Result<()> {
+    let plan = plan(root, from).await?;
+    write(out, &plan, &[("index.json", index(root, names)?), ("oci-layout", LAYOUT.to_vec())], from).await
+}
+
+/// Writes `root` as `docker save` does: an OCI layout with a `manifest.json` beside it, which `docker load` and readers
+/// of either format accept. The image must have one platform; an index may hold statements about it too.
+pub async fn write_docker_archive(
+    out: &mut (dyn Write + Send),
+    root: &Descriptor,
+    names: &[Reference],
+    from: &dyn Blobs,
+) -> Result<()> {
+    let plan = plan(root, from).await?;
+    let manifest = docker_manifest(&plan, names, from).await?;
+    let files = [("index.json", index(root, names)?), ("manifest.json", manifest), ("oci-layout", LAYOUT.to_vec())];
+    write(out, &plan, &files, from).await
+}
+
+fn index(root: &Descriptor, names: &[Reference]) -> Result<Vec<u8>> {
+    to_json(&Index::new(named(root, names)))
+}
+
+async fn docker_manifest(plan: &Plan, names: &[Reference], from: &dyn Blobs) -> Result<Vec<u8>> {
+    let image = only_image(plan)?;
+    let manifest = read_manifest(&image, from).await?;
+    let tags: Vec<String> =
+        names.iter().filter_map(|name| Some((name, name.tag()?))).map(|(name, tag)| tagged(name, tag)).collect();
+    let layers: Vec<String> = manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
+    let entry = json!([{ "Config": blob_path(&manifest.config.digest), "RepoTags": tags, "Layers": layers }]);
+    to_json(&entry)
+}
+
+/// A name as docker prints it, without a digest.
+fn tagged(name: &Reference, tag: &str) -> String {
+    let full = format!("{}/{}:{tag}", name.registry(), name.repository());
+    full.strip_prefix("docker.io/library/").or_else(|| full.strip_prefix("docker.io/")).unwrap_or(&full).to_owned()
+}
+
+/// The one image manifest of a plan. Statements about an image have the platform `unknown/unknown`.
+fn only_image(plan: &Plan) -> Result<Descriptor> {
+    let statement = |descriptor: &Descriptor| descriptor.platform.as_ref().is_some_and(|own| own.os == "unknown");
+    let mut images = Vec::new();
+    for (descriptor, bytes) in plan.documents.iter().flatten() {
+        if matches!(parse_document(&descriptor.media_type, bytes)?, Document::Manifest(_)) && !statement(descriptor) {
+            images.push(descriptor.clone());
+        }
+    }
+    match images.len() {
+        1 => Ok(images.remove(0)),
+        0 => Err(Error::new(ErrorKind::Invalid, "there is no image to write as a docker archive")),
+        count => Err(Error::new(ErrorKind::Invalid, format!("a docker archive holds one platform, not {count}"))
+            .with_hint("choose a platform, or write an OCI archive")),
+    }
+}
+
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
+}
+
+/// Blobs in the order of their digests, then the files of the layout.
+async fn write(out: &mut (dyn Write + Send), plan: &Plan, files: &[(&str, Vec<u8>)], from: &dyn Blobs) -> Result<()> {
+    let mut tar = TarWriter::new(out);
+    let documents: BTreeMap<_, _> =
+        plan.documents.iter().flatten().map(|(d, bytes)| (&d.digest, (d, Some(bytes)))).collect();
+    let leaves = plan.leaves.iter().filter(|(_, leaf)| !is_foreign(leaf)).map(|(digest, leaf)| (digest, (leaf, None)));
+    let blobs: BTreeMap<_, _> = leaves.chain(documents).collect();
+    let mut directories: Vec<&str> = blobs.keys().map(|digest| digest.algorithm().as_str()).collect();
+    directories.dedup();
+    tar.append(&directory("blobs".into()), &mut io::empty())?;
+    for name in directories {
+        tar.append(&directory(PathBuf::from("blobs").join(name)), &mut io::empty())?;
+    }
+    for (digest, (descriptor, bytes)) in blobs {
+        match bytes {
+            Some(bytes) => tar.append(&file(blob_path(digest).into(), descriptor.size), &mut bytes.as_slice())?,
+            None => write_blob(&mut tar, descriptor, from).await?,
+        }
+    }
+    for (name, bytes) in files {
+        tar.append(&file((*name).into(), bytes.len() as u64), &mut bytes.as_slice())?;
+    }
+    let out = tar.finish()?;
+    out.flush().map_err(|error| Error::io("cannot write the archive", error))
+}
+
+async fn write_blob<W: Write + Send>(tar: &mut TarWriter<W>, descriptor: &Descriptor, from: &dyn Blobs) -> Result<()> {
+    tar.start(&file(blob_path(&descriptor.digest).into(), descriptor.size))?;
+    let mut check = BlobCheck::new(descriptor);
+    let mut body = from.open(descriptor).await?;
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        check.update(&chunk)?;
+        tar.write_all(&chunk).map_err(|error| Error::io("cannot write the archive", error))?;
+    }
+    check.finish()?;
+    tar.end()
+}
+
+fn directory(path: PathBuf) -> Entry {
+    entry(path, EntryKind::Dir, DIR_MODE)
+}
+
+fn file(path: PathBuf, size: u64) -> Entry {
+    entry(path, EntryKind::File { size }, FILE_MODE)
+}
+
+fn entry(path: PathBuf, kind: EntryKind, mode: u32) -> Entry {
+    Entry { path, kind, mode, uid: 0, gid: 0, mtime: Mtime::default(), xattrs: BTreeMap::new() }
+}

@@ -1,0 +1,222 @@
+//! Copies an image between two places: what it names first, itself last, so that no place ever holds a name without its blobs.
+//!
+//! Does not know what kind of places they are; retries belong to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::document::{DOCUMENT_LIMIT, Document, parse_document};
+use crate::{
+    BlobSink, Blobs, Body, Descriptor, Digest, Error, ErrorKind, Manifest, Platform, Result, body_from_bytes, read_all,
+};
+
+/// Indexes within indexes. Three are known in the wild (index, index of a platform, manifest); each level multiplies.
+pub const DEPTH_LIMIT: usize = 4;
+
+/// Blobs in flight unless said otherwise: enough to fill a link, few enough for any registry.
+const CONCURRENCY: usize = 4;
+
+/// Documents of one copy: bounds what nested indexes can multiply to.
+const DOCUMENTS_LIMIT: usize = 10_000;
+
+/// Told of each blob and how many of its bytes have been copied; the last call of a blob gives its size.
+pub type Progress = Arc<dyn Fn(&Descriptor, u64) + Send + Sync>;
+
+/// How to copy.
+#[derive(Clone)]
+pub struct CopyOptions {
+    /// Blobs in flight.
+    pub concurrency: usize,
+    /// Only the manifest for this platform, without the index it is found in.
+    pub platform: Option<Platform>,
+    /// Copy foreign (non-distributable) layers too.
+    pub foreign: bool,
+    /// Told of every step.
+    pub progress: Option<Progress>,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self { concurrency: CONCURRENCY, platform: None, foreign: false, progress: None }
+    }
+}
+
+impl fmt::Debug for CopyOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CopyOptions")
+            .field("concurrency", &self.concurrency)
+            .field("platform", &self.platform)
+            .field("foreign", &self.foreign)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Copies `root` and all it names. Blobs that `to` has are left alone.
+pub async fn copy(root: &Descriptor, from: &dyn Blobs, to: &dyn BlobSink, options: &CopyOptions) -> Result<()> {
+    let root = match &options.platform {
+        Some(platform) => choose(root, platform, from).await?,
+        None => root.clone(),
+    };
+    let plan = plan(&root, from).await?;
+    let leaves = plan.leaves.values().filter(|leaf| options.foreign || !is_foreign(leaf));
+    in_parallel(options, leaves.map(|leaf| copy_blob(leaf, from, to, options))).await?;
+    for level in plan.documents.iter().rev() {
+        in_parallel(options, level.iter().map(|(document, bytes)| put_document(document, bytes, to, options))).await?;
+    }
+    Ok(())
+}
+
+/// The manifest for `platform` that `root` leads to; `root` itself when it is no index.
+pub async fn choose(root: &Descriptor, platform: &Platform, from: &dyn Blobs) -> Result<Descriptor> {
+    let mut current = root.clone();
+    for _ in 0..DEPTH_LIMIT {
+        if !current.media_type.is_index() {
+            return Ok(current);
+        }
+        let bytes = read_all(from, &current, DOCUMENT_LIMIT).await?;
+        let document = parse_document(&current.media_type, &bytes)?;
+        current = serving(&document, platform).ok_or_else(|| {
+            let there: Vec<String> =
+                document.children().iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();
+            Error::new(ErrorKind::NotFound, format!("{} has no image for {platform}", root.digest))
+                .with_hint(format!("it has {}", there.join(", ")))
+        })?;
+    }
+    Err(too_deep(root))
+}
+
+/// The entry for `platform`: the very platform before one that merely serves it; an only entry may go without.
+fn serving(document: &Document, platform: &Platform) -> Option<Descriptor> {
+    let children = document.children();
+    let named = |exact: bool| {
+        children.iter().find(|child| {
+            child.platform.as_ref().is_some_and(|own| own.serves(platform) && (!exact || platform.serves(own)))
+        })
+    };
+    let only = || children.first().filter(|child| children.len() == 1 && child.platform.is_none());
+    named(true).or_else(|| named(false)).or_else(only).map(|child| (*child).clone())
+}
+
+/// Every blob below a root.
+pub(crate) struct Plan {
+    /// Manifests and indexes by distance from the root, the root first. Each is in its deepest level only.
+    pub(crate) documents: Vec<Vec<(Descriptor, Vec<u8>)>>,
+    /// Configs, layers and all else.
+    pub(crate) leaves: BTreeMap<Digest, Descriptor>,
+}
+
+pub(crate) async fn plan(root: &Descriptor, from: &dyn Blobs) -> Result<Plan> {
+    let mut plan = Plan { documents: Vec::new(), leaves: BTreeMap::new() };
+    let mut level = vec![root.clone()];
+    let mut count = 0;
+    while !level.is_empty() {
+        if plan.documents.len() > DEPTH_LIMIT {
+            return Err(too_deep(root));
+        }
+        count += level.len();
+        if count > DOCUMENTS_LIMIT {
+            return Err(Error::new(ErrorKind::TooLarge, format!("{} leads to too many manifests", root.digest)));
+        }
+        let (documents, next) = read_level(&level, from, &mut plan.leaves).await?;
+        let deeper: BTreeSet<Digest> = documents.iter().map(|(descriptor, _)| descriptor.digest.clone()).collect();
+        plan.documents
+            .iter_mut()
+            .for_each(|above| above.retain(|(descriptor, _)| !deeper.contains(&descriptor.digest)));
+        plan.documents.push(documents);
+        level = next;
+    }
+    Ok(plan)
+}
+
+type Level = Vec<(Descriptor, Vec<u8>)>;
+
+/// Reads the documents of one level; what they name is leaves and the next level.
+async fn read_level(
+    level: &[Descriptor],
+    from: &dyn Blobs,
+    leaves: &mut BTreeMap<Digest, Descriptor>,
+) -> Result<(Level, Vec<Descriptor>)> {
+    let mut documents = Level::new();
+    let mut next = BTreeMap::new();
+    for descriptor in level {
+        if !is_document(descriptor) {
+            leaves.insert(descriptor.digest.clone(), descriptor.clone());
+            continue;
+        }
+        let bytes = read_all(from, descriptor, DOCUMENT_LIMIT).await?;
+        let document = parse_document(&descriptor.media_type, &bytes)?;
+        documents.push((descriptor.clone(), bytes));
+        for child in document.children() {
+            let list = if is_document(child) { &mut next } else { &mut *leaves };
+            list.entry(child.digest.clone()).or_insert_with(|| child.clone());
+        }
+    }
+    Ok((documents, next.into_values().collect()))
+}
+
+fn is_document(descriptor: &Descriptor) -> bool {
+    descriptor.media_type.is_index() || descriptor.media_type.is_manifest()
+}
+
+fn too_deep(root: &Descriptor) -> Error {
+    Error::new(ErrorKind::TooLarge, format!("{} nests indexes more than {DEPTH_LIMIT} deep", root.digest))
+}
+
+/// A layer its owner does not allow to be pushed to other registries.
+pub(crate) fn is_foreign(descriptor: &Descriptor) -> bool {
+    let text = descriptor.media_type.as_str();
+    text.contains("layer.nondistributable.") || text.contains("rootfs.foreign.diff")
+}
+
+async fn in_parallel<F: Future<Output = Result<()>>>(
+    options: &CopyOptions,
+    work: impl Iterator<Item = F>,
+) -> Result<()> {
+    stream::iter(work).buffer_unordered(options.concurrency.max(1)).try_collect::<()>().await
+}
+
+async fn copy_blob(blob: &Descriptor, from: &dyn Blobs, to: &dyn BlobSink, options: &CopyOptions) -> Result<()> {
+    if !to.has(blob).await? {
+        let body = from.open(blob).await?;
+        to.put(blob, watched(blob, body, options)).await?;
+    }
+    report(blob, options);
+    Ok(())
+}
+
+async fn put_document(document: &Descriptor, bytes: &[u8], to: &dyn BlobSink, options: &CopyOptions) -> Result<()> {
+    if !to.has(document).await? {
+        to.put(document, body_from_bytes(bytes.to_vec())).await?;
+    }
+    report(document, options);
+    Ok(())
+}
+
+fn report(blob: &Descriptor, options: &CopyOptions) {
+    if let Some(progress) = &options.progress {
+        progress(blob, blob.size);
+    }
+}
+
+/// The body, telling how far it has been read.
+fn watched(blob: &Descriptor, body: Body, options: &CopyOptions) -> Body {
+    let Some(progress) = options.progress.clone() else { return body };
+    let blob = blob.clone();
+    let mut done = 0;
+    Box::pin(body.inspect_ok(move |bytes| {
+        done += bytes.len() as u64;
+        progress(&blob, done.min(blob.size));
+    }))
+}
+
+/// Reads and parses a manifest.
+pub(crate) async fn read_manifest(descriptor: &Descriptor, from: &dyn Blobs) -> Result<Manifest> {
+    let bytes = read_all(from, descriptor, DOCUMENT_LIMIT).await?;
+    match parse_document(&descriptor.media_type, &bytes)? {
+        Document::Manifest(manifest) => Ok(manifest),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("{} is no image manifest", descriptor.digest))),
+    }
+}
