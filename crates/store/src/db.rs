@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use crate::tree::sync_dir;
 use crate::{Error, Result};
 
 /// How long a writer waits for another: longer than any transaction of ours takes on a slow disk.
@@ -28,7 +29,16 @@ const NETWORK: [i64; 8] = [
 ];
 
 /// Every table, by topic. A fragment holds only `CREATE .. IF NOT EXISTS`.
-const SCHEMA: &[&str] = &[crate::blobs::SCHEMA, crate::layer_rows::SCHEMA];
+const SCHEMA: &[&str] = &[
+    crate::blobs::SCHEMA,
+    crate::builds::SCHEMA,
+    crate::cache_mounts::SCHEMA,
+    crate::events::SCHEMA,
+    crate::images::SCHEMA,
+    crate::layer_rows::SCHEMA,
+    crate::leases::SCHEMA,
+    crate::records::SCHEMA,
+];
 
 /// A connection that threads take turns on.
 #[derive(Debug)]
@@ -44,6 +54,8 @@ impl Db {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // A full disk has no room for temporary files.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         let db = Self { connection: Mutex::new(connection) };
         if db.schema_version()? != schema_version() {
             db.create(path)?;
@@ -56,6 +68,25 @@ impl Db {
         f(&self.lock()).map_err(Error::from)
     }
 
+    /// Reads, for a closure that can fail in other ways.
+    pub(crate) fn read_with<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        f(&self.lock())
+    }
+
+    /// Moves the log into the database file and gives its space back; on a full disk that makes room for the next step.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        self.read(|c| c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+    }
+
+    /// What SQLite's own check finds; empty when all is well.
+    pub(crate) fn faults(&self) -> Result<Vec<String>> {
+        self.read(|c| {
+            let mut statement = c.prepare("PRAGMA integrity_check(20)")?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+            rows.filter(|row| !row.as_ref().is_ok_and(|text| text == "ok")).collect()
+        })
+    }
+
     /// Writes in one transaction: all of it or nothing. Survives a killed process, not a power cut: see [`Db::write_durable`].
     pub(crate) fn write<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         transact(&mut self.lock(), f)
@@ -63,6 +94,19 @@ impl Db {
 
     /// Writes in one transaction that survives a power cut once this returns, together with every earlier one.
     pub(crate) fn write_durable<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.synced(f)
+    }
+
+    /// As [`Db::write`] or [`Db::write_durable`], for a closure that does more than rows: what it does is done alone among
+    /// all processes.
+    pub(crate) fn write_with<T>(&self, durable: bool, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if durable { self.synced(f) } else { transact(&mut self.lock(), f) }
+    }
+
+    fn synced<T, E>(&self, f: impl FnOnce(&Connection) -> std::result::Result<T, E>) -> Result<T>
+    where
+        Error: From<E>,
+    {
         let mut connection = self.lock();
         connection.pragma_update(None, "synchronous", "FULL")?;
         let out = transact(&mut connection, f);
@@ -85,7 +129,8 @@ impl Db {
         self.write_durable(|c| {
             SCHEMA.iter().try_for_each(|fragment| c.execute_batch(fragment))?;
             c.pragma_update(None, "user_version", schema_version())
-        })
+        })?;
+        sync_dir(path.parent().unwrap_or(path))
     }
 }
 
@@ -99,11 +144,24 @@ fn schema_version() -> i32 {
     i32::from_be_bytes([a & 0x7f, b, c, d])
 }
 
-fn transact<T>(connection: &mut Connection, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+fn transact<T, E>(connection: &mut Connection, f: impl FnOnce(&Connection) -> std::result::Result<T, E>) -> Result<T>
+where
+    Error: From<E>,
+{
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let out = f(&transaction)?;
     transaction.commit()?;
     Ok(out)
+}
+
+/// A column that holds a length. A negative one is no length, and nothing has it.
+pub(crate) fn length(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+}
+
+/// A length as a column: no file is longer than `i64::MAX`.
+pub(crate) fn column(length: u64) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
 }
 
 fn is_network(path: &Path) -> bool {

@@ -5,6 +5,7 @@ pub(crate) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS layers(
     id TEXT PRIMARY KEY, diff_id TEXT, size INTEGER, created INTEGER, used INTEGER, unpacked INTEGER,
     state TEXT NOT NULL, parent_chain TEXT) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS layers_state ON layers(state) WHERE state <> 'durable';
 CREATE TABLE IF NOT EXISTS layer_blobs(
     layer TEXT NOT NULL, compression TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, media_type TEXT NOT NULL,
     PRIMARY KEY(layer, compression)) WITHOUT ROWID;

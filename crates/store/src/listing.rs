@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use cooper_oci::{Entry, EntryKind, Mtime};
 
 use crate::{Error, ErrorKind, Result};
+pub(crate) use text::{read_file, write_file};
 pub use tree::Tree;
 
 /// Entries of one layer: twenty times the largest public images.

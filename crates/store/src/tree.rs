@@ -6,41 +6,71 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use cooper_oci::Digest;
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::FallocateFlags;
 
+use crate::owner::Owner;
 use crate::{Error, ErrorKind, LayerId, Result};
 
 /// The format this program writes, and the newest it reads.
 pub(crate) const FORMAT: u32 = 1;
 
-/// Room for the transaction that deletes rows when the disk is full.
-const RESERVE_BYTES: u64 = 1 << 20;
+/// Space and inodes set aside for the transaction that deletes rows when the disk is full: the database's log grows by
+/// the pages it changes, and its log and index are files that must first be made.
+const RESERVES: [(&str, u64); 4] = [("reserve", 1 << 20), ("reserve.1", 0), ("reserve.2", 0), ("reserve.3", 0)];
+
+/// The reserve is not taken from a disk with less than this: whoever is short of space needs it more.
+const RESERVE_FROM_BYTES: u64 = 16 << 20;
 
 /// Directories of a store. `version` is written after they exist, so a tree that has it is whole.
-const DIRS: [&str; 10] =
-    ["blobs", "blobs/sha256", "blobs/sha512", "tmp", "layers", "mounts", "cache-mounts", "leases", "locks", "stat"];
+const DIRS: [&str; 11] = [
+    "blobs",
+    "blobs/sha256",
+    "blobs/sha512",
+    "tmp",
+    "layers",
+    "mounts",
+    "cache-mounts",
+    "leases",
+    "locks",
+    "stat",
+    "quarantine",
+];
+
+/// Called with the name of each step that changes the disk, before it; an error is that step's failure.
+/// Tests stop or fail a run there. Programs leave it out.
+pub type Failpoint = fn(&'static str) -> std::io::Result<()>;
 
 /// The paths of one store.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
+    owner: OnceLock<Owner>,
+    failpoint: Option<Failpoint>,
+    existed: bool,
 }
 
 impl Tree {
     /// Finds the store at `root`, making it if there is none; refuses one that is someone else's or newer.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
-        let tree = Self { root: root.to_owned() };
+    pub(crate) fn open(root: &Path, failpoint: Option<Failpoint>) -> Result<Self> {
+        let mut tree = Self { root: root.to_owned(), owner: OnceLock::new(), failpoint, existed: true };
         match fs::symlink_metadata(root) {
             Ok(meta) => check_owner(root, &meta)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_dir(root)?,
             Err(error) => return Err(Error::at("open the store at", root, error)),
         }
         if !tree.check_version()? {
+            tree.existed = tree.join("db.sqlite").exists();
             tree.create()?;
         }
         Ok(tree)
+    }
+
+    /// The store was there, whole, before this process opened it.
+    pub(crate) fn existed(&self) -> bool {
+        self.existed
     }
 
     /// The store's directory.
@@ -110,33 +140,61 @@ impl Tree {
 
     /// Sets space aside; best effort, because a store on a full disk must still open.
     pub(crate) fn fill_reserve(&self) {
-        let path = self.join("reserve");
-        if fs::metadata(&path).is_ok_and(|meta| meta.len() >= RESERVE_BYTES) {
+        if self.join(RESERVES[0].0).exists() || self.free_bytes().is_none_or(|free| free < RESERVE_FROM_BYTES) {
             return;
         }
-        let made = private(&path, OpenOptions::new().write(true).create(true)).is_ok_and(|file| {
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES).is_ok()
-        });
-        if !made {
-            let _ = fs::remove_file(&path);
+        for (name, bytes) in RESERVES.iter().rev() {
+            let path = self.join(name);
+            let made = private(&path, OpenOptions::new().write(true).create(true)).is_ok_and(|file| {
+                *bytes == 0 || rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, *bytes).is_ok()
+            });
+            if !made {
+                let _ = fs::remove_file(&path);
+            }
         }
     }
 
     /// Gives the space back.
     pub(crate) fn free_reserve(&self) {
-        let _ = fs::remove_file(self.join("reserve"));
+        RESERVES.iter().for_each(|(name, _)| {
+            let _ = fs::remove_file(self.join(name));
+        });
     }
 
-    /// A fresh name in `tmp/` that nobody else uses; the process whose `owner` it carries removes it.
-    pub(crate) fn temporary(&self, owner: &str) -> PathBuf {
-        self.join("tmp").join(format!("{owner}.{:016x}", random()))
+    /// Bytes this user may still write to the store's file system.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(&self.root).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// This process as the others see it; made at the first call, so that a reader writes nothing.
+    pub(crate) fn owner(&self) -> Result<&Owner> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(owner);
+        }
+        let made = Owner::new(&self.join("leases"))?;
+        Ok(self.owner.get_or_init(|| made))
+    }
+
+    /// A fresh name in `tmp/` that nobody else uses. What is there is removed once this process is gone.
+    pub(crate) fn temporary(&self) -> Result<PathBuf> {
+        Ok(self.join("tmp").join(format!("{}.{:016x}", self.owner()?.name(), random())))
+    }
+
+    /// Announces a step that changes the disk.
+    pub(crate) fn step(&self, name: &'static str) -> Result<()> {
+        self.failpoint.map_or(Ok(()), |failpoint| {
+            failpoint(name).map_err(|error| Error::io(format!("step `{name}` failed"), error))
+        })
     }
 
     /// Replaces a file with `bytes`, durably: after a cut it has either the old content or all of the new.
     pub(crate) fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let temporary = self.temporary("file");
+        let temporary = self.temporary()?;
+        self.step("file.write")?;
         let written = private(&temporary, OpenOptions::new().write(true).create_new(true))
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()))
+            .and_then(|()| self.step("file.rename").map_err(std::io::Error::from))
             .and_then(|()| fs::rename(&temporary, path));
         if let Err(error) = written {
             let _ = fs::remove_file(&temporary);
@@ -149,15 +207,6 @@ impl Tree {
 /// A random number that two processes do not share.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// Renames without replacing. `false` when the target exists, and then the source is left.
-pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<bool> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(error) => Err(Error::at("rename a file to", to, error)),
-    }
 }
 
 /// Makes the entries of a directory durable.

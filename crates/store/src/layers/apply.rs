@@ -10,8 +10,9 @@ use cooper_oci::tar::{TarReader, Whiteout, parse_whiteout};
 use cooper_oci::{Entry, EntryKind};
 
 use super::dir::{LayerDir, is_reserved};
+use crate::listing::Record;
 use crate::root::{Root, attributes};
-use crate::{Error, ErrorKind, Listing, ListingBuilder, Record, Result, Tree};
+use crate::{Error, ErrorKind, Listing, ListingBuilder, Result, Tree};
 
 /// Bytes of all files of one layer: more than any disk image in use, less than a bomb.
 const MAX_BYTES: u64 = 1 << 40;

@@ -87,6 +87,14 @@ impl LayerDir {
         }
     }
 
+    /// Removes what is at a path, without a trace.
+    pub(crate) fn erase(&mut self, path: &Path) -> Result<()> {
+        let (dir, name) = self.parent(path)?;
+        remove_tree(dir, name).map_err(refused("remove", path))?;
+        self.parent = None;
+        Ok(())
+    }
+
     /// Makes a directory opaque, and makes it first if it is missing.
     pub(crate) fn set_opaque(&mut self, dir: &Path) -> Result<()> {
         let fd = self.directory(dir).map_err(refused("open directory", dir))?;

@@ -15,8 +15,9 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::dir::{OPAQUE, is_reserved};
 use crate::listing::ContentDigest;
+use crate::listing::Record;
 use crate::root::{FileKind, Inode, attributes, names, refused};
-use crate::{Error, ErrorKind, Listing, ListingBuilder, Record, Result};
+use crate::{Error, ErrorKind, Listing, ListingBuilder, Result};
 
 /// Levels of directories: PATH_MAX allows no more.
 const MAX_DEPTH: usize = 2048;

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use super::overlay::MAX_LOWERS;
 use super::{Mounted, Native, Overlay, SnapshotKind, Snapshotter, View, clamp, root_of};
 use crate::layers::{self, rows, scan};
-use crate::root::{refused, remove_tree};
 use crate::{Error, ErrorKind, LayerId, Lease, Ownership, Result, Store};
 
 /// Layers shown as one directory. Dropping it removes the view and every change that was not committed.
@@ -32,7 +31,7 @@ impl Store {
 
     /// As [`Store::mount`], in a way of the caller's choice.
     pub fn mount_with(&self, kind: SnapshotKind, layers: &[LayerId], writable: bool) -> Result<Mount> {
-        let lease = self.lease()?;
+        let lease = self.lease();
         for layer in layers {
             if !lease.hold(layer)? {
                 return Err(Error::new(ErrorKind::NotFound, format!("the store has no layer {layer}")));
@@ -44,8 +43,7 @@ impl Store {
         }
         let lowers: Vec<_> = unpacked.layers.iter().map(|id| layers::fs_of(self, id)).collect();
         let before = layers::root_of_list(self, &unpacked.layers)?;
-        let name = format!("{}.{:016x}", self.tree().owner()?.name(), crate::tree::random());
-        let work = self.tree().join("mounts").join(name);
+        let work = self.mount_path()?;
         make_private(&work)?;
         let mut mount = Mount {
             store: self.clone(),
@@ -82,7 +80,7 @@ impl Mount {
             SnapshotKind::Auto if lowers.len() > MAX_LOWERS => Native.mount(view),
             SnapshotKind::Auto => Overlay.mount(view).or_else(|_| {
                 // What the attempt made is in the way.
-                remove(&self.work)?;
+                layers::remove_path(&self.work)?;
                 make_private(&self.work)?;
                 Native.mount(view)
             }),
@@ -95,9 +93,10 @@ impl Mount {
     /// Times later than `clamp` (seconds since 1970) are set to it. The layer is valid for this boot until the store
     /// makes it durable.
     pub fn commit(mut self, clamp: Option<i64>) -> Result<LayerId> {
-        let mounted = self.mounted.take().filter(|_| !self.readonly).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, format!("{} was mounted read-only", self.root.display()))
-        })?;
+        let mounted =
+            self.mounted.take().filter(|_| !self.readonly).ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, format!("{} was mounted read-only", self.root.display()))
+            })?;
         let changed = mounted.commit()?;
         let after = scan::root_entry(&changed)?;
         let size = clamp::clamp_tree(&changed, clamp)?;
@@ -108,8 +107,7 @@ impl Mount {
         if !same_root(&self.before, &after) {
             dir.mark(layers::ROOT)?;
         }
-        dir.publish(&id)?;
-        rows::insert_unpacked(&self.store, &id, None, size, None)?;
+        rows::publish(&self.store, &id, None, size, None, || dir.publish(&self.store, &id))?;
         Ok(id)
     }
 }
@@ -118,7 +116,7 @@ impl Drop for Mount {
     fn drop(&mut self) {
         drop(self.mounted.take());
         // What stays behind is swept once this process is gone.
-        let _ = remove(&self.work);
+        let _ = layers::remove_path(&self.work);
     }
 }
 
@@ -131,10 +129,4 @@ fn make_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     // Nobody else of the host may walk into a root filesystem with setuid programs; whoever needs to passes a descriptor.
     std::fs::DirBuilder::new().mode(0o700).create(path).map_err(|error| Error::at("create", path, error))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    let root = crate::Root::open(path.parent().unwrap_or(path))?;
-    let name = path.file_name().unwrap_or_default();
-    remove_tree(std::os::fd::AsFd::as_fd(&root), name).map_err(refused("remove", path))
 }

@@ -1,0 +1,68 @@
+//! What an image is made of: the blobs its manifests name, and the layers its config names. Blobs that the store does not
+//! have are named all the same. Does not know what is kept.
+
+use std::collections::{HashMap, HashSet};
+
+use cooper_oci::{Descriptor, Digest, ImageConfig, Index, Manifest};
+
+use crate::images::{MANIFEST_MAX, from_json, tagged};
+use crate::{LayerId, Result, Store};
+
+/// An index in an index in an index is beyond what any tool writes.
+const DEPTH_MAX: u32 = 4;
+
+/// An image config is far below this.
+const CONFIG_MAX: u64 = 16 << 20;
+
+/// Blobs and layer ids of one image.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) blobs: HashSet<String>,
+    pub(crate) layers: HashSet<String>,
+}
+
+/// Contents of every image of the store, adding to what is known.
+pub(crate) fn of_images(store: &Store, known: &mut HashMap<String, Contents>) -> Result<()> {
+    for (digest, _, json) in store.db().read(tagged)? {
+        if !known.contains_key(&digest) {
+            let mut contents = Contents::default();
+            contents.add(store, &from_json(&json)?, DEPTH_MAX);
+            known.insert(digest, contents);
+        }
+    }
+    Ok(())
+}
+
+impl Contents {
+    /// A document that is missing or broken names nothing: collecting must work on a store that lacks some.
+    fn add(&mut self, store: &Store, descriptor: &Descriptor, depth: u32) {
+        if !self.blobs.insert(descriptor.digest.to_string()) || depth == 0 {
+            return;
+        }
+        let kind = &descriptor.media_type;
+        if !kind.is_index() && !kind.is_manifest() {
+            return;
+        }
+        let Ok(bytes) = store.read_blob(&descriptor.digest, MANIFEST_MAX) else { return };
+        if kind.is_index() {
+            let children = serde_json::from_slice::<Index>(&bytes).map(|index| index.manifests).unwrap_or_default();
+            children.iter().for_each(|child| self.add(store, child, depth - 1));
+        } else if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) {
+            self.add_manifest(store, &manifest);
+        }
+    }
+
+    fn add_manifest(&mut self, store: &Store, manifest: &Manifest) {
+        self.blobs.extend(manifest.layers.iter().chain([&manifest.config]).map(|blob| blob.digest.to_string()));
+        let Ok(bytes) = store.read_blob(&manifest.config.digest, CONFIG_MAX) else { return };
+        let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) else { return };
+        let mut chain: Option<Digest> = None;
+        for diff_id in &config.rootfs.diff_ids {
+            let next =
+                chain.map_or_else(|| diff_id.clone(), |below| Digest::of(format!("{below} {diff_id}").as_bytes()));
+            self.layers.insert(LayerId::diff(diff_id).to_string());
+            self.layers.insert(LayerId::chain(&next).to_string());
+            chain = Some(next);
+        }
+    }
+}
