@@ -67,10 +67,14 @@ pub use records::{KeyInputRow, Record};
 pub use repair::Action;
 pub use statcache::{Stat, StatCache};
 pub use store::{OpenOptions, Ownership, Store};
+pub use tree::Failpoint;
 
+mod layers;
 pub mod listing;
 pub mod root;
+pub mod snapshot;
 
-pub use listing::{ContentDigest, Listing, ListingBuilder};
+pub use layers::{LayerBuilder, NewLayer, Unpacked};
+pub use listing::{ContentDigest, Listing, ListingBuilder, Tree};
 pub use root::{FileKind, Inode, Root, User};
-pub use tree::Failpoint;
+pub use snapshot::{Mount, SnapshotKind};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use cooper_oci::{Entry, EntryKind, Mtime};
 
 use crate::{Error, ErrorKind, Result};
+pub(crate) use text::{read_file, write_file};
 pub use tree::Tree;
 
 /// Entries of one layer: twenty times the largest public images.
@@ -184,6 +185,8 @@ pub struct ListingBuilder {
     records: BTreeMap<PathBuf, Record>,
     removed: BTreeSet<PathBuf>,
     opaque: BTreeSet<PathBuf>,
+    /// Names of hard links by the path they were made from; some may be gone.
+    links: BTreeMap<PathBuf, Vec<PathBuf>>,
 }
 
 impl ListingBuilder {
@@ -212,8 +215,32 @@ impl ListingBuilder {
             self.removed.remove(&path);
             self.drop_beneath(&path);
         }
-        self.records.insert(path, record);
+        if let EntryKind::Hardlink { target } = &record.entry.kind {
+            self.links.entry(target.clone()).or_default().push(path.clone());
+        }
+        if let Some(old) = self.records.insert(path, record) {
+            self.hand_over(old);
+        }
         Ok(())
+    }
+
+    /// The name that had the content of hard links is gone: the first of them has it from now on.
+    fn hand_over(&mut self, old: Record) {
+        let Some(names) = self.links.remove(old.path()) else { return };
+        let is_link =
+            |record: &Record| matches!(&record.entry.kind, EntryKind::Hardlink { target } if target == old.path());
+        let mut names = names.into_iter().filter(|name| self.records.get(name).is_some_and(is_link));
+        let Some(heir) = names.next() else { return };
+        let others: Vec<_> = names.collect();
+        for name in &others {
+            if let Some(record) = self.records.get_mut(name) {
+                record.entry.kind = EntryKind::Hardlink { target: heir.clone() };
+            }
+        }
+        let mut record = old;
+        record.entry.path = heir.clone();
+        self.records.insert(heir.clone(), record);
+        self.links.insert(heir, others);
     }
 
     /// Removes a path of the lower layers; what this layer itself holds there stays.
@@ -265,7 +292,9 @@ impl ListingBuilder {
         if self.removed.remove(dir) || replaced {
             self.opaque.insert(dir.to_owned());
         }
-        self.records.insert(dir.to_owned(), Record::implied(dir));
+        if let Some(old) = self.records.insert(dir.to_owned(), Record::implied(dir)) {
+            self.hand_over(old);
+        }
     }
 
     /// Forgets everything beneath a path.
@@ -278,7 +307,8 @@ impl ListingBuilder {
             .take_while(|found| found.starts_with(path))
             .cloned()
             .collect();
-        gone.iter().for_each(|found| drop(self.records.remove(found)));
+        let gone: Vec<_> = gone.iter().filter_map(|found| self.records.remove(found)).collect();
+        gone.into_iter().for_each(|old| self.hand_over(old));
         self.removed.retain(|found| !found.starts_with(path));
         self.opaque.retain(|found| !found.starts_with(path));
     }

@@ -6,11 +6,13 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use cooper_oci::{Entry, EntryKind, TarReader, Whiteout, parse_whiteout};
+use cooper_oci::tar::{TarReader, Whiteout, parse_whiteout};
+use cooper_oci::{Entry, EntryKind};
 
 use super::dir::{LayerDir, is_reserved};
+use crate::listing::Record;
 use crate::root::{Root, attributes};
-use crate::{Error, ErrorKind, Listing, ListingBuilder, Record, Result, Tree};
+use crate::{Error, ErrorKind, Listing, ListingBuilder, Result, Tree};
 
 /// Bytes of all files of one layer: more than any disk image in use, less than a bomb.
 const MAX_BYTES: u64 = 1 << 40;
@@ -68,7 +70,10 @@ impl<'a> Applier<'a> {
             EntryKind::File { size } => {
                 self.bytes = self.bytes.saturating_add(*size);
                 if self.bytes > MAX_BYTES {
-                    return Err(Error::new(ErrorKind::TooLarge, format!("the layer holds more than {MAX_BYTES} bytes")));
+                    return Err(Error::new(
+                        ErrorKind::TooLarge,
+                        format!("the layer holds more than {MAX_BYTES} bytes"),
+                    ));
                 }
             }
             EntryKind::Hardlink { target } => return self.put_link(target.clone(), entry),
@@ -114,7 +119,8 @@ impl<'a> Applier<'a> {
 
     /// A link to a file of a lower layer: a copy of that file, as no two directories can share an inode safely.
     fn copy_up(&mut self, chain: &Chain, target: &Path, path: &Path) -> Result<()> {
-        let missing = || Error::new(ErrorKind::Invalid, format!("hard link to {}, which no layer holds", target.display()));
+        let missing =
+            || Error::new(ErrorKind::Invalid, format!("hard link to {}, which no layer holds", target.display()));
         let (index, record) = chain.tree.inode(&chain.tree.resolve(target)?).ok_or_else(missing)?;
         let source = Root::open(chain.dirs.get(index).ok_or_else(missing)?)?;
         let mut entry = record.entry.clone();
@@ -154,7 +160,8 @@ impl<'a> Applier<'a> {
         let mut dir = PathBuf::new();
         for part in path.parent().unwrap_or(Path::new("")).components() {
             dir.push(part);
-            let link = chain.tree.lookup(&dir).is_some_and(|record| matches!(record.entry.kind, EntryKind::Symlink { .. }));
+            let link =
+                chain.tree.lookup(&dir).is_some_and(|record| matches!(record.entry.kind, EntryKind::Symlink { .. }));
             if self.listing.get(&dir).is_none() && link {
                 dir = chain.tree.resolve(&dir)?;
             }
@@ -190,7 +197,8 @@ fn list_only(entry: &Entry, data: &mut dyn Read) -> Result<Option<[u8; 32]>> {
         return Ok(None);
     }
     let mut hash = blake3::Hasher::new();
-    std::io::copy(data, &mut hash).map_err(|error| Error::io(format!("cannot read {}", entry.path.display()), error))?;
+    std::io::copy(data, &mut hash)
+        .map_err(|error| Error::io(format!("cannot read {}", entry.path.display()), error))?;
     Ok(Some(hash.finalize().into()))
 }
 

@@ -81,10 +81,18 @@ impl LayerDir {
             Err(Errno::EXIST) => {}
             result => return result.map_err(refused("make the whiteout of", path)),
         }
-        match self.open(path, OFlags::DIRECTORY) {
+        match self.beneath(path, OFlags::DIRECTORY) {
             Ok(_) => self.set_opaque(path),
             Err(_) => Ok(()),
         }
+    }
+
+    /// Removes what is at a path, without a trace.
+    pub(crate) fn erase(&mut self, path: &Path) -> Result<()> {
+        let (dir, name) = self.parent(path)?;
+        remove_tree(dir, name).map_err(refused("remove", path))?;
+        self.parent = None;
+        Ok(())
     }
 
     /// Makes a directory opaque, and makes it first if it is missing.
@@ -97,7 +105,7 @@ impl LayerDir {
     pub(crate) fn finish(mut self) -> Result<Vec<String>> {
         for (path, mtime) in std::mem::take(&mut self.times) {
             // It may have been replaced by something else since.
-            if let Ok(fd) = self.open(&path, OFlags::DIRECTORY) {
+            if let Ok(fd) = self.beneath(&path, OFlags::DIRECTORY) {
                 attributes::set_mtime(fd.as_fd(), mtime).map_err(refused("set the time of", &path))?;
             }
         }
@@ -105,7 +113,7 @@ impl LayerDir {
     }
 
     /// Opens a path beneath the layer without following any link.
-    fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    fn beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = flags | OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -114,11 +122,11 @@ impl LayerDir {
 
     /// Opens a directory, making it and its parents; what is in the way goes.
     fn directory(&mut self, path: &Path) -> rustix::io::Result<OwnedFd> {
-        match self.open(path, OFlags::DIRECTORY) {
+        match self.beneath(path, OFlags::DIRECTORY) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             result => return result,
         }
-        let mut held = self.open(Path::new(""), OFlags::DIRECTORY)?;
+        let mut held = self.beneath(Path::new(""), OFlags::DIRECTORY)?;
         for name in path.components() {
             held = make_dir(held.as_fd(), name.as_os_str())?;
         }
@@ -137,11 +145,7 @@ impl LayerDir {
     }
 
     /// Makes something new at a path, removing what is there.
-    fn place<T>(
-        &mut self,
-        path: &Path,
-        make: impl Fn(BorrowedFd<'_>, &OsStr) -> rustix::io::Result<T>,
-    ) -> Result<T> {
+    fn place<T>(&mut self, path: &Path, make: impl Fn(BorrowedFd<'_>, &OsStr) -> rustix::io::Result<T>) -> Result<T> {
         let (dir, name) = self.parent(path)?;
         match make(dir, name) {
             Err(Errno::EXIST) => remove_tree(dir, name).map_err(refused("replace", path))?,
@@ -195,7 +199,7 @@ impl LayerDir {
 
     /// Sets the attributes of what was just made at the entry's path.
     fn dress(&mut self, entry: &Entry) -> Result<()> {
-        let fd = self.open(&entry.path, OFlags::empty()).map_err(refused("open", &entry.path))?;
+        let fd = self.beneath(&entry.path, OFlags::empty()).map_err(refused("open", &entry.path))?;
         self.attributes(fd.as_fd(), entry)
     }
 
@@ -224,7 +228,7 @@ impl LayerDir {
     fn link(&mut self, target: &Path, path: &Path) -> Result<()> {
         let above = target.parent().unwrap_or(Path::new(""));
         let name = target.file_name().ok_or_else(|| refused("link to", target)(Errno::INVAL))?;
-        let from = self.open(above, OFlags::DIRECTORY).map_err(refused("link to", target))?;
+        let from = self.beneath(above, OFlags::DIRECTORY).map_err(refused("link to", target))?;
         self.place(path, |dir, to| rustix::fs::linkat(&from, name, dir, to, AtFlags::empty()))
     }
 

@@ -55,6 +55,9 @@ fn the_builder_settles_order_and_duplicates() {
         ("f a\nw a", "f a"),
         ("w a/b", "i a, w a/b"),
         ("o a", "i a, o a"),
+        ("f a\nh b a\nh c a\nf a", "f a, f b, h c"),
+        ("d d\nf d/a\nh b d/a\nf d", "f b, f d"),
+        ("f a\nh b a\nd a", "d a, f b, o a"),
         ("f b\nf a.b\nd a\nf a/b", "d a, f a/b, f a.b, f b"),
     ] {
         assert_eq!(short(&listing(input)), expected, "{input}");

@@ -1,0 +1,166 @@
+//! Makes directories of layers that are blobs: side by side, and on top of their chain only where a layer needs it.
+//!
+//! Does not know what is mounted.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cooper_oci::tar::TarReader;
+use cooper_oci::{Descriptor, Digest, LayerReader};
+
+use super::apply::Applied;
+use super::dir::LayerDir;
+use super::{Applier, CHAIN, Chain, Fresh, ROOT, dress_root, fs_of, has, rows};
+use crate::{Error, ErrorKind, LayerId, Listing, Ownership, Result, Store, Tree};
+
+/// Layers unpacked at once: each reads, decompresses and writes by itself.
+const MAX_THREADS: usize = 8;
+
+/// Layers as directories.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Where each layer asked for is, base first: itself, or its form on top of the chain.
+    pub layers: Vec<LayerId>,
+    /// What this host could not represent.
+    pub warnings: Vec<String>,
+}
+
+impl Store {
+    /// Unpacks what is not yet of a list of layers, base first.
+    pub fn unpack(&self, layers: &[LayerId]) -> Result<Unpacked> {
+        let mut out = Unpacked::default();
+        let mut missing: Vec<_> =
+            layers.iter().filter(|id| !has(self, id, "fs") && !has(self, id, CHAIN)).cloned().collect();
+        missing.sort_unstable();
+        missing.dedup();
+        out.warnings = self.unpack_side_by_side(&missing)?;
+        for id in layers {
+            let id = match has(self, id, "fs") {
+                true => id.clone(),
+                false => self.unpack_on(id, &out.layers, &mut out.warnings)?,
+            };
+            out.layers.push(id);
+        }
+        Ok(out)
+    }
+
+    fn unpack_side_by_side(&self, missing: &[LayerId]) -> Result<Vec<String>> {
+        let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = || {
+            while let Some(id) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let result = self.unpack_alone(id);
+                results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS).min(missing.len());
+        std::thread::scope(|scope| {
+            (1..threads).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+        let results: Result<Vec<_>> =
+            results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
+        Ok(results?.concat())
+    }
+
+    fn unpack_alone(&self, id: &LayerId) -> Result<Vec<String>> {
+        let _lock = self.named_lock(&format!("layer {id}"), true)?;
+        if has(self, id, "fs") || has(self, id, CHAIN) {
+            return Ok(Vec::new());
+        }
+        let diff_id = self.known_diff_id(id)?;
+        let fresh = Fresh::new(self)?;
+        let applied = self.apply(id, &diff_id, &fresh, None)?;
+        if applied.listing.needs_chain() {
+            super::remove_path(&fresh.fs())?;
+            fresh.mark(CHAIN)?;
+            return rows::publish_packed(self, id, &diff_id, || fresh.publish(self, id)).map(|()| Vec::new());
+        }
+        rows::publish(self, id, Some(&diff_id), applied.listing.size(), None, || fresh.publish(self, id))?;
+        Ok(applied.warnings)
+    }
+
+    /// Unpacks a layer that depends on the (unpacked) layers below it, under a name for this very chain.
+    fn unpack_on(&self, id: &LayerId, below: &[LayerId], warnings: &mut Vec<String>) -> Result<LayerId> {
+        let diff_id = self.known_diff_id(id)?;
+        let names: Vec<_> = below.iter().chain([id]).map(LayerId::as_str).collect();
+        let chained = LayerId::chain(&Digest::of(names.join("\n").as_bytes()));
+        let _lock = self.named_lock(&format!("layer {chained}"), true)?;
+        if has(self, &chained, "fs") {
+            return Ok(chained);
+        }
+        let listings: Result<Vec<_>> = below.iter().map(|id| self.listing(id).map(Arc::new)).collect();
+        let dirs = below.iter().map(|id| fs_of(self, id)).collect();
+        let chain = Chain { tree: Tree::new(listings?), dirs };
+        let fresh = Fresh::new(self)?;
+        let applied = self.apply(id, &diff_id, &fresh, Some(&chain))?;
+        let size = applied.listing.size();
+        rows::publish(self, &chained, Some(&diff_id), size, Some(&names.join(" ")), || fresh.publish(self, &chained))?;
+        warnings.extend(applied.warnings);
+        Ok(chained)
+    }
+
+    /// Reads a layer's blob into `fresh`, verified by both digests before anything is published.
+    fn apply(&self, id: &LayerId, diff_id: &Digest, fresh: &Fresh, chain: Option<&Chain>) -> Result<Applied> {
+        let fs = fresh.fs();
+        std::fs::create_dir(&fs).map_err(|error| Error::at("create", &fs, error))?;
+        let owners = self.ownership() == Ownership::All;
+        dress_root(&fs, &crate::listing::Record::implied(std::path::Path::new("")).entry, owners)?;
+        let dir = LayerDir::open(&fs, self.ownership())?;
+        let applied = self.read_blob_into(id, diff_id, Applier::new(Some(dir), chain))?;
+        fresh.write_listing(&applied.listing)?;
+        if applied.listing.get(std::path::Path::new("")).is_some() {
+            fresh.mark(ROOT)?;
+        }
+        Ok(applied)
+    }
+
+    fn read_blob_into(&self, id: &LayerId, diff_id: &Digest, applier: Applier<'_>) -> Result<Applied> {
+        let blob = self.local_blob(id)?;
+        let path = self.blob_path(&blob.digest);
+        let file = File::open(&path).map_err(|error| Error::at("open", &path, error))?;
+        let read = || -> Result<Applied> {
+            let mut tar = TarReader::new(LayerReader::new(file, &blob, diff_id)?);
+            let applied = applier.read(&mut tar)?;
+            // What follows the end of the archive counts for the digests too.
+            tar.finish()?;
+            Ok(applied)
+        };
+        read().inspect_err(|error| {
+            if error.kind() == ErrorKind::Corrupt {
+                self.blob_was_wrong(&blob.digest, "it does not unpack to what its digests name");
+            }
+        })
+    }
+
+    /// A blob of the layer whose bytes are here.
+    pub(super) fn local_blob(&self, id: &LayerId) -> Result<Descriptor> {
+        for blob in rows::blobs(self, id, None)? {
+            if self.blob_size(&blob.digest)? == Some(blob.size) {
+                return Ok(blob);
+            }
+        }
+        Err(Error::new(ErrorKind::NotFound, format!("no blob of layer {id} is in the store")))
+    }
+
+    pub(super) fn known_diff_id(&self, id: &LayerId) -> Result<Digest> {
+        rows::diff_id(self, id)?
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("layer {id} has lost its directory")))
+    }
+
+    /// The listing of a layer that is only a blob.
+    pub(super) fn list_blob(&self, id: &LayerId) -> Result<Listing> {
+        let diff_id = self.known_diff_id(id)?;
+        let listing = self.read_blob_into(id, &diff_id, Applier::new(None, None))?.listing;
+        let _lock = self.named_lock(&format!("layer {id}"), true)?;
+        if !has(self, id, "fs") {
+            let fresh = Fresh::new(self)?;
+            fresh.write_listing(&listing)?;
+            if listing.needs_chain() {
+                fresh.mark(CHAIN)?;
+            }
+            rows::publish_packed(self, id, &diff_id, || fresh.publish(self, id))?;
+        }
+        Ok(listing)
+    }
+}

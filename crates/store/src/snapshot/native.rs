@@ -1,0 +1,173 @@
+//! Layers shown by copying their files, for hosts without overlayfs; what changed is found by comparing inodes.
+//!
+//! Does not know what layers are; only directories in overlayfs's form.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use cooper_oci::{Entry, Mtime};
+use rustix::fs::{AtFlags, CWD};
+
+use super::{Mounted, Snapshotter, View, root_of};
+use crate::layers::dir::{LayerDir, OPAQUE};
+use crate::layers::scan::{Visit, scan};
+use crate::layers::{dress_root, remove_path};
+use crate::root::{FileKind, Inode, attributes, names, refused};
+use crate::{Error, Ownership, Result};
+
+/// The copying snapshotter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Native;
+
+/// What tells an inode that was touched from one that was not: its number, kind and change time.
+type Stamp = ((u64, u64), bool, (i64, i64));
+
+#[derive(Debug)]
+struct Copied {
+    work: PathBuf,
+    before: BTreeMap<PathBuf, Stamp>,
+}
+
+impl Snapshotter for Native {
+    fn mount(&self, view: View<'_>) -> Result<Box<dyn Mounted>> {
+        let root = root_of(view.work);
+        std::fs::create_dir(&root).map_err(|error| Error::at("create", &root, error))?;
+        let ownership = if view.owners { Ownership::All } else { Ownership::Single };
+        for lower in view.lowers {
+            let mut copying = Copying { dir: LayerDir::open(&root, ownership)?, root: &root };
+            scan(lower, &mut copying)?;
+            copying.dir.finish()?;
+        }
+        dress_root(&root, view.root, view.owners)?;
+        let before = if view.readonly { BTreeMap::new() } else { stamps(&root)? };
+        if !view.readonly {
+            // Change times are as fine as the clock tick: whatever is touched from now on must differ.
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Ok(Box::new(Copied { work: view.work.to_owned(), before }))
+    }
+}
+
+/// Applies one layer directory on top of others.
+struct Copying<'a> {
+    dir: LayerDir,
+    root: &'a Path,
+}
+
+impl Visit for Copying<'_> {
+    fn entry(&mut self, entry: Entry, data: Option<&mut dyn Read>) -> Result<()> {
+        self.dir.put(&entry, data.unwrap_or(&mut std::io::empty())).map(drop)
+    }
+
+    fn removed(&mut self, path: &Path, _: Mtime) -> Result<()> {
+        self.dir.erase(path)
+    }
+
+    fn opaque(&mut self, dir: &Path, _: Mtime) -> Result<()> {
+        let children = crate::Root::open(self.root)?.read_dir(dir)?;
+        children.iter().try_for_each(|(name, _)| self.dir.erase(&dir.join(name)))
+    }
+}
+
+fn stamps(root: &Path) -> Result<BTreeMap<PathBuf, Stamp>> {
+    let mut out = BTreeMap::new();
+    let held = crate::Root::open(root)?;
+    stamp_below(&held, Path::new(""), &mut out)?;
+    Ok(out)
+}
+
+fn stamp_below(root: &crate::Root, dir: &Path, out: &mut BTreeMap<PathBuf, Stamp>) -> Result<()> {
+    let fd = root.open_dir(dir)?;
+    for (name, kind) in names(fd.as_fd()).map_err(refused("list", dir))? {
+        let path = dir.join(&name);
+        let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(refused("stat", &path))?;
+        let is_dir = kind == FileKind::Dir;
+        let ctime = (stat.st_ctime, stat.st_ctime_nsec as i64);
+        out.insert(path.clone(), ((stat.st_dev, stat.st_ino), is_dir, ctime));
+        if is_dir {
+            stamp_below(root, &path, out)?;
+        }
+    }
+    Ok(())
+}
+
+impl Mounted for Copied {
+    fn commit(self: Box<Self>) -> Result<PathBuf> {
+        let (root, upper) = (root_of(&self.work), self.work.join("upper"));
+        let after = stamps(&root)?;
+        std::fs::create_dir(&upper).map_err(|error| Error::at("create", &upper, error))?;
+        let mut keep = BTreeMap::new();
+        for (path, stamp) in after.iter().filter(|(path, stamp)| self.before.get(*path) != Some(stamp)) {
+            path.ancestors()
+                .skip(1)
+                .filter(|dir| !dir.as_os_str().is_empty())
+                .for_each(|dir| drop(keep.insert(dir, true)));
+            keep.insert(path, stamp.1);
+        }
+        let gone = gone(&self.before, &after);
+        for path in &gone {
+            path.ancestors()
+                .skip(1)
+                .filter(|dir| !dir.as_os_str().is_empty())
+                .for_each(|dir| drop(keep.insert(dir, true)));
+        }
+        for (path, is_dir) in &keep {
+            take(&root, &upper, path, *is_dir)?;
+            if *is_dir && self.before.get(*path).is_some_and(|old| after.get(*path).is_none_or(|new| new.0 != old.0)) {
+                mark_opaque(&upper.join(path))?;
+            }
+        }
+        let mut dir = LayerDir::open(&upper, Ownership::All)?;
+        gone.iter().try_for_each(|path| dir.remove(path))?;
+        dir.finish()?;
+        // The times of directories last: everything above changed them.
+        for (path, _) in keep.iter().rev().filter(|(_, is_dir)| **is_dir) {
+            same_time(&root.join(path), &upper.join(path))?;
+        }
+        copy_attributes(&root, &upper)?;
+        remove_path(&root)?;
+        Ok(upper)
+    }
+}
+
+/// Names that were there and are not, the topmost of each tree.
+fn gone<'a>(before: &'a BTreeMap<PathBuf, Stamp>, after: &BTreeMap<PathBuf, Stamp>) -> Vec<&'a PathBuf> {
+    let is_dir = |path: &Path| path.as_os_str().is_empty() || after.get(path).is_some_and(|stamp| stamp.1);
+    before
+        .keys()
+        .filter(|path| !after.contains_key(*path) && path.parent().is_some_and(is_dir))
+        .filter(|path| {
+            path.parent().is_none_or(|dir| before.get(dir).map(|old| old.0) == after.get(dir).map(|new| new.0))
+        })
+        .collect()
+}
+
+/// Moves a file, or makes a directory with the attributes of the one it stands for. Nothing runs in the view any more,
+/// so paths may be joined; the last name is never followed.
+fn take(root: &Path, upper: &Path, path: &Path, is_dir: bool) -> Result<()> {
+    let (from, to) = (root.join(path), upper.join(path));
+    if !is_dir {
+        return rustix::fs::renameat(CWD, &from, CWD, &to).map_err(refused("move", &from));
+    }
+    std::fs::create_dir(&to).map_err(|error| Error::at("create", &to, error))?;
+    copy_attributes(&from, &to)
+}
+
+fn copy_attributes(from: &Path, to: &Path) -> Result<()> {
+    let entry = crate::layers::scan::root_entry(from)?;
+    dress_root(to, &entry, true)
+}
+
+fn same_time(from: &Path, to: &Path) -> Result<()> {
+    // `from` lost what moved away, and its time with it: the later of the two is as good as any, and is clamped anyway.
+    let inode: Inode = crate::Root::open(from)?.lstat(Path::new("."))?;
+    let root = crate::Root::open(to)?;
+    attributes::set_mtime(root.as_fd(), inode.mtime).map_err(refused("set the time of", to))
+}
+
+fn mark_opaque(path: &Path) -> Result<()> {
+    let root = crate::Root::open(path)?;
+    attributes::set_xattr(root.as_fd(), OPAQUE, b"y").map_err(refused("make opaque", path))
+}

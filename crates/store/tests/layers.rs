@@ -1,0 +1,358 @@
+//! Layers through their whole life: built, imported, unpacked, mounted, committed, sealed. Trees are text.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use cooper_oci::tar::TarWriter;
+use cooper_oci::{Compression, Descriptor, Digest, Entry, EntryKind, MediaType, Mtime};
+use cooper_store::{LayerId, OpenOptions, SnapshotKind, Store};
+
+const KINDS: [SnapshotKind; 2] = [SnapshotKind::Overlay, SnapshotKind::Native];
+
+struct Scene {
+    dir: tempfile::TempDir,
+    store: Store,
+}
+
+fn scene() -> Scene {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("canary")).unwrap();
+    fs::write(dir.path().join("canary/secret"), "canary").unwrap();
+    let store = Store::open(&dir.path().join("store"), OpenOptions::new("boot", || 1_000_000)).unwrap();
+    Scene { dir, store }
+}
+
+fn is_root() -> bool {
+    let root = fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
+    if !root {
+        eprintln!("skipped: needs root to mount and to set owners");
+    }
+    root
+}
+
+fn entry(path: &str, kind: EntryKind) -> Entry {
+    let mtime = Mtime { secs: 1000, nanos: 0 };
+    Entry { path: path.into(), kind, mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Default::default() }
+}
+
+/// `d a`, `f a/x text`, `l a/l target`, `h new old`, `c name`, `.wh.` names as files: one a line.
+fn entries(text: &str) -> Vec<(Entry, String)> {
+    let parse = |line: &str| {
+        let mut fields = line.trim().splitn(3, ' ');
+        let (tag, path) = (fields.next().unwrap(), fields.next().unwrap());
+        let rest = fields.next().unwrap_or("").to_owned();
+        let kind = match tag {
+            "d" => EntryKind::Dir,
+            "l" => EntryKind::Symlink { target: rest.clone().into() },
+            "h" => EntryKind::Hardlink { target: rest.clone().into() },
+            "c" => EntryKind::Char { major: 1, minor: 3 },
+            "0" => EntryKind::Char { major: 0, minor: 0 },
+            "p" => EntryKind::Fifo,
+            _ => EntryKind::File { size: rest.len() as u64 },
+        };
+        let path = if path == "/" { "" } else { path };
+        (entry(path, kind), rest)
+    };
+    text.lines().filter(|line| !line.trim().is_empty()).map(parse).collect()
+}
+
+impl Scene {
+    /// A layer whose tar holds exactly these entries, as a foreign tool may have written it.
+    fn foreign(&self, text: &str) -> LayerId {
+        let mut tar = TarWriter::new(Vec::new());
+        for (entry, data) in entries(text) {
+            tar.append(&entry, &mut data.as_bytes()).unwrap();
+        }
+        let bytes = tar.finish().unwrap();
+        let diff_id = Digest::of(&bytes);
+        let blob = self.store.put_bytes(MediaType::LAYER, &bytes).unwrap();
+        self.store.import_layer(&blob, &diff_id).unwrap()
+    }
+
+    fn show(&self, kind: SnapshotKind, layers: &[LayerId]) -> String {
+        let mount = self.store.mount_with(kind, layers, false).unwrap();
+        tree(mount.root())
+    }
+
+    fn change(&self, kind: SnapshotKind, layers: &[LayerId], change: impl FnOnce(&Path)) -> LayerId {
+        let mount = self.store.mount_with(kind, layers, true).unwrap();
+        change(mount.root());
+        mount.commit(Some(5000)).unwrap()
+    }
+
+    fn listing(&self, id: &LayerId) -> String {
+        self.store.seal(id, Compression::None).unwrap();
+        String::from_utf8(self.store.listing(id).unwrap().text()).unwrap()
+    }
+
+    fn canary_is_intact(&self) {
+        let names: Vec<_> = fs::read_dir(self.dir.path().join("canary")).unwrap().collect();
+        assert_eq!(names.len(), 1);
+        let meta = fs::metadata(self.dir.path().join("canary/secret")).unwrap();
+        assert_eq!((meta.nlink(), meta.mode() & 0o7777), (1, 0o644));
+        assert_eq!(fs::read_to_string(self.dir.path().join("canary/secret")).unwrap(), "canary");
+    }
+}
+
+/// Paths with kinds and contents.
+fn tree(root: &Path) -> String {
+    fn below(root: &Path, dir: &Path, out: &mut Vec<String>) {
+        let mut names: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        for path in names {
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            if meta.is_dir() {
+                out.push(format!("{name}/"));
+                below(root, &path, out);
+            } else if meta.is_symlink() {
+                out.push(format!("{name} -> {}", fs::read_link(&path).unwrap().display()));
+            } else if meta.is_file() {
+                out.push(format!("{name}={}", fs::read_to_string(&path).unwrap_or_default()));
+            } else {
+                out.push(format!("{name}?"));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    below(root, root, &mut out);
+    out.join(" ")
+}
+
+#[test]
+fn privileged_layers_merge_as_the_image_spec_says() {
+    if !is_root() {
+        return;
+    }
+    for (layers, expected) in [
+        (&["d a\nf a/x 1\nl l a/x\np p", "d a\nf a/y 2"][..], "a/ a/x=1 a/y=2 l -> a/x p?"),
+        (&["d a\nf a/x 1", "d a\nf a/.wh.x"], "a/"),
+        (&["d a\nf a/x 1", "d a\nf a/y 2\nf a/.wh..wh..opq"], "a/ a/y=2"),
+        (&["d a\nf a/x 1", "f .wh.a", "d a\nf a/z 3"], "a/ a/z=3"),
+        (&["d a\nf a/x 1", "f .wh.a\nd a\nf a/z 3"], "a/ a/z=3"),
+        (&["d a\nf a/x 1", "d a\nf a/z 3\nf .wh.a"], "a/ a/z=3"),
+        // Implied directories, and links in lower layers that they lead through.
+        (&["d a\nf a/x 1", "f a/b/y 2"], "a/ a/b/ a/b/y=2 a/x=1"),
+        (&["d usr\nd usr/lib\nl lib usr/lib", "f lib/x 1"], "lib -> usr/lib usr/ usr/lib/ usr/lib/x=1"),
+        (&["f a 1", "h b a"], "a=1 b=1"),
+        (&["f a 1", "f b 2", "f a 1"], "a=1 b=2"),
+        (&[], ""),
+    ] {
+        for kind in KINDS {
+            let scene = scene();
+            let ids: Vec<_> = layers.iter().map(|text| scene.foreign(text)).collect();
+            assert_eq!(scene.show(kind, &ids), expected, "{kind:?} {layers:?}");
+        }
+    }
+}
+
+#[test]
+fn privileged_hostile_layers_stay_in_their_directory() {
+    if !is_root() {
+        return;
+    }
+    for text in [
+        "l x CANARY\nf x/secret evil",
+        "l x CANARY\nf x/new evil",
+        "l x CANARY/secret\nf x evil",
+        "l x CANARY\nd x\nf x/secret evil",
+        "d x\nl x CANARY",
+        "l x CANARY/secret\nh y x\nf y evil",
+        "l x CANARY\nh y x/secret\nf y evil",
+        "l x CANARY\nf x/.wh.secret",
+        "l x CANARY\nf x/.wh..wh..opq",
+        "l x /\nl x/tmp /\nf x/tmp/evil 1",
+        "l x ../../../../../../canary\nf x/secret evil",
+        "0 zero\nf zero/x 1",
+        "f a 1\nh a a",
+        "l / CANARY\nf secret evil",
+        "f a 1\nf a/b 2\nf a 3\nd a\nf a/c 4",
+    ] {
+        for below in [None, Some("d x\nf x/secret ours")] {
+            let scene = scene();
+            let text = text.replace("CANARY", scene.dir.path().join("canary").to_str().unwrap());
+            let mut ids: Vec<_> = below.iter().map(|text| scene.foreign(text)).collect();
+            ids.push(scene.foreign(&text));
+            // Refusing is as good as confining.
+            let mounted = scene.store.mount(&ids, false);
+            scene.canary_is_intact();
+            drop(mounted);
+            scene.canary_is_intact();
+        }
+    }
+}
+
+#[test]
+fn privileged_overlay_attributes_of_images_do_not_count() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    let base = scene.foreign("d a\nf a/x 1");
+    let mut tar = TarWriter::new(Vec::new());
+    let mut dir = entry("a", EntryKind::Dir);
+    dir.xattrs.insert(b"user.overlay.opaque".to_vec(), b"y".to_vec());
+    dir.xattrs.insert(b"user.kept".to_vec(), b"1".to_vec());
+    tar.append(&dir, &mut std::io::empty()).unwrap();
+    let bytes = tar.finish().unwrap();
+    let blob = scene.store.put_bytes(MediaType::LAYER, &bytes).unwrap();
+    let top = scene.store.import_layer(&blob, &Digest::of(&bytes)).unwrap();
+    assert_eq!(scene.show(SnapshotKind::Overlay, &[base, top.clone()]), "a/ a/x=1");
+    assert!(scene.listing(&top).contains("user.kept"));
+}
+
+fn busy(root: &Path) {
+    let at = |path: &str| root.join(path);
+    fs::remove_file(at("gone")).unwrap();
+    fs::remove_dir_all(at("tree")).unwrap();
+    fs::remove_dir_all(at("again")).unwrap();
+    fs::create_dir(at("again")).unwrap();
+    fs::write(at("again/new"), "new").unwrap();
+    fs::write(at("deep/er/file"), "changed").unwrap();
+    fs::set_permissions(at("touched"), fs::Permissions::from_mode(0o4711)).unwrap();
+    fs::write(at("made"), "made").unwrap();
+    fs::hard_link(at("made"), at("made-too")).unwrap();
+    symlink("/nowhere", at("link")).unwrap();
+    fs::remove_file(at("swap")).unwrap();
+    fs::create_dir(at("swap")).unwrap();
+    fs::write(at("brief"), "").unwrap();
+    fs::remove_file(at("brief")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    let mut sparse = fs::File::create(at("sparse")).unwrap();
+    sparse.set_len(1 << 20).unwrap();
+    sparse.write_all(b"x").unwrap();
+}
+
+const BASE: &str = "f gone 1\nd tree\nf tree/a 1\nd again\nf again/old 1\nd deep\nd deep/er\nf deep/er/file 1\nf deep/er/same 1\nf touched 1\nf swap 1\nf same 1";
+
+#[test]
+fn privileged_both_snapshotters_commit_the_same() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    let base = scene.foreign(BASE);
+    let [overlay, native] = KINDS.map(|kind| {
+        let id = scene.change(kind, std::slice::from_ref(&base), busy);
+        let shown = scene.show(SnapshotKind::Overlay, &[base.clone(), id.clone()]);
+        (scene.listing(&id), shown)
+    });
+    assert_eq!(overlay.0, native.0);
+    assert_eq!(overlay.1, native.1);
+    for line in ["w gone", "w tree", "o again", "h 644 0 0 5000.000000000 made-too made", "f 4711"] {
+        assert!(overlay.0.contains(line), "{line} in\n{}", overlay.0);
+    }
+    for word in ["socket", "brief", "same", "again/old", "tree/a"] {
+        assert!(!overlay.0.contains(word), "{word} in\n{}", overlay.0);
+    }
+    assert!(overlay.0.lines().any(|line| line.starts_with("d ") && line.ends_with(" deep/er")));
+}
+
+#[test]
+fn privileged_a_sealed_layer_unpacks_to_what_it_was() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    let base = scene.foreign(BASE);
+    let id = scene.change(SnapshotKind::Auto, std::slice::from_ref(&base), busy);
+    let blob = scene.store.seal(&id, Compression::GZIP).unwrap();
+    assert_eq!(scene.store.seal(&id, Compression::GZIP).unwrap(), blob);
+    let diff_id = scene.store.layer_diff_id(&id).unwrap().unwrap();
+    // From a blob, another compression gives the same tar.
+    let zstd = scene.store.seal(&id, Compression::ZSTD).unwrap();
+    assert_ne!(zstd.digest, blob.digest);
+    let other = self::scene();
+    let bytes = scene.store.read_blob(&zstd.digest, 1 << 20).unwrap();
+    let copied: Descriptor = other.store.put_bytes(MediaType::LAYER_ZSTD, &bytes).unwrap();
+    let again = other.store.import_layer(&copied, &diff_id).unwrap();
+    let below = other.foreign(BASE);
+    let shown = other.show(SnapshotKind::Overlay, &[below, again.clone()]);
+    assert_eq!(shown, scene.show(SnapshotKind::Overlay, &[base, id.clone()]));
+    assert_eq!(other.listing(&again), scene.listing(&id));
+    assert!(other.store.check_layer(&again).unwrap().is_empty());
+    assert!(scene.store.check_layer(&id).unwrap().is_empty());
+    let victim = other.store.layer_path(&again).join("fs/made");
+    fs::write(&victim, "evil").unwrap();
+    assert!(!other.store.check_layer(&again).unwrap().is_empty());
+}
+
+#[test]
+fn privileged_an_unchanged_mount_gives_an_empty_layer() {
+    if !is_root() {
+        return;
+    }
+    for kind in KINDS {
+        let scene = scene();
+        let base = scene.foreign("d a\nf a/x 1");
+        let id = scene.change(kind, std::slice::from_ref(&base), |_| {});
+        assert_eq!(scene.listing(&id), "", "{kind:?}");
+        let id = scene.change(kind, &[base, id], |root| {
+            fs::set_permissions(root, fs::Permissions::from_mode(0o700)).unwrap();
+        });
+        assert!(scene.listing(&id).starts_with("d 700 "), "{kind:?}: {}", scene.listing(&id));
+    }
+}
+
+#[test]
+fn privileged_two_hundred_layers() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    let ids: Vec<_> = (0..200).map(|n| scene.foreign(&format!("f f{n:03} {n}\nf all {n}"))).collect();
+    let mount = scene.store.mount_with(SnapshotKind::Overlay, &ids, true).unwrap();
+    assert_eq!(fs::read_dir(mount.root()).unwrap().count(), 201);
+    assert_eq!(fs::read_to_string(mount.root().join("all")).unwrap(), "199");
+}
+
+#[test]
+fn privileged_a_dropped_mount_leaves_nothing() {
+    if !is_root() {
+        return;
+    }
+    for kind in KINDS {
+        let scene = scene();
+        let mount = scene.store.mount_with(kind, &[], true).unwrap();
+        fs::write(mount.root().join("x"), "x").unwrap();
+        drop(mount);
+        assert_eq!(fs::read_dir(scene.store.root().join("mounts")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn built_layers_have_the_same_bytes_and_can_be_looked_into() {
+    let scene = scene();
+    let build = |compression| {
+        let mut layer = scene.store.new_layer(compression, Some(500)).unwrap();
+        for (entry, data) in entries("d a\nf a/x hello\nl a/l x") {
+            layer.append(&entry, &mut data.as_bytes()).unwrap();
+        }
+        layer.remove(Path::new("old"), Mtime { secs: 900, nanos: 0 }).unwrap();
+        layer.finish().unwrap()
+    };
+    let (one, two) = (build(Compression::GZIP), build(Compression::GZIP));
+    assert_eq!((&one.id, &one.descriptor), (&two.id, &two.descriptor));
+    assert_eq!(build(Compression::None).diff_id, one.diff_id);
+    let tree = scene.store.layer_tree(std::slice::from_ref(&one.id)).unwrap();
+    let record = tree.lookup(Path::new("a/x")).unwrap();
+    assert_eq!(record.digest, Some(blake3_of(b"hello")));
+    assert_eq!(record.entry.mtime.secs, 500);
+    assert_eq!(one.listing.removed(), [PathBuf::from("old")]);
+}
+
+fn blake3_of(bytes: &[u8]) -> [u8; 32] {
+    blake3::hash(bytes).into()
+}
+
+#[test]
+fn a_blob_with_another_diff_id_is_refused() {
+    let scene = scene();
+    let bytes = TarWriter::new(Vec::new()).finish().unwrap();
+    let blob = scene.store.put_bytes(MediaType::LAYER, &bytes).unwrap();
+    let id = scene.store.import_layer(&blob, &Digest::of(b"a layer it is not")).unwrap();
+    assert!(scene.store.unpack(std::slice::from_ref(&id)).is_err());
+    assert!(!scene.store.layer_path(&id).join("fs").exists());
+}
