@@ -54,7 +54,7 @@ fn engine(at: &Surroundings, machinery: Machinery) -> CommandResult<Engine> {
         SnapshotterChoice::Native => SnapshotKind::Native,
     };
     Ok(Engine {
-        store: open::store(at)?.with_snapshots(kind),
+        store: open::store_with(at, kind)?,
         executor: open::executor(at, machinery.runtime)?,
         client: open::client(at),
         clock: crate::human::now,

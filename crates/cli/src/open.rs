@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cooper_executor::{Executor, IdMap, Namespaces, Runtime};
 use cooper_registry::{Client, ClientOptions};
-use cooper_store::{OpenOptions, Ownership, Store};
+use cooper_store::{OpenOptions, Ownership, SnapshotKind, Store};
 
 use crate::credentials::Files;
 use crate::engine_calls::RuntimeChoice;
@@ -21,6 +21,11 @@ const RESOLV_CONF_MAX: u64 = 64 * 1024;
 /// The store.
 pub(crate) fn store(at: &Surroundings) -> CommandResult<Store> {
     Ok(Store::open(at.root()?, store_options(at)?)?)
+}
+
+/// The store, with this way to show layers as one directory.
+pub(crate) fn store_with(at: &Surroundings, snapshots: SnapshotKind) -> CommandResult<Store> {
+    Ok(Store::open(at.root()?, OpenOptions { snapshots, ..store_options(at)? })?)
 }
 
 /// The store, its database replaced if it is broken.

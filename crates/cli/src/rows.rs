@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of the store and the engine.
 
-use cooper_executor::{Network, ProcessMount, Stdio};
+
 use cooper_oci::{Digest, Reference};
 
 /// An image in the store.

@@ -284,7 +284,7 @@ impl BuildWorker {
             )
         })
         .await?;
-        self.seals.start(&layer);
+        drop(self.seals.start(&layer));
         Ok(base.with(layer))
     }
 

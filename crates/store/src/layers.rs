@@ -13,6 +13,7 @@ mod apply;
 mod builder;
 mod check;
 pub(crate) mod dir;
+mod known;
 mod pieces;
 pub(crate) mod rows;
 pub(crate) mod scan;

@@ -51,7 +51,7 @@ pub trait Snapshotter: Debug + Send + Sync {
 }
 
 /// Layers being shown. Dropping it ends the view; the work directory is its owner's to remove.
-pub trait Mounted: Debug + Send {
+pub trait Mounted: Debug + Send + Sync {
     /// Ends the view and gives the directory, beneath the work directory, that holds exactly what was changed, in
     /// overlayfs's form.
     fn commit(self: Box<Self>) -> Result<PathBuf>;

@@ -13,6 +13,7 @@ use rusqlite::params;
 
 use crate::db::Db;
 use crate::tree::{Failpoint, Tree};
+use crate::snapshot::SnapshotKind;
 use crate::{ErrorKind, Event, LayerId, Lease, Result, images_index, lock, rebuild};
 
 /// Whose ids the files of layers can carry.
@@ -34,6 +35,8 @@ pub struct OpenOptions {
     pub now: fn() -> i64,
     /// Whose ids the files of layers can carry.
     pub ownership: Ownership,
+    /// How layers are shown as one directory.
+    pub snapshots: SnapshotKind,
     /// A hook for tests; `None` in programs.
     pub failpoint: Option<Failpoint>,
 }
@@ -41,7 +44,7 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// The options of a program: `boot_id` and the clock, all ids, no hook.
     pub fn new(boot_id: impl Into<String>, now: fn() -> i64) -> Self {
-        Self { boot_id: boot_id.into(), now, ownership: Ownership::All, failpoint: None }
+        Self { boot_id: boot_id.into(), now, ownership: Ownership::All, snapshots: SnapshotKind::Auto, failpoint: None }
     }
 }
 

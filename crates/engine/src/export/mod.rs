@@ -18,6 +18,7 @@ use crate::{Engine, Error, ErrorKind, Event, EventSink, Export, ExportKind, Requ
 
 pub use archive::Format;
 pub(crate) use archive::write_archive;
+pub(crate) use tree::place;
 
 /// What came of the exports.
 #[derive(Clone, Debug, Default)]
@@ -165,14 +166,6 @@ impl Exporter<'_> {
         };
         let layers = built.filesystem.layers();
         self.remotes.fetch(layers).await?;
-        for layer in layers {
-            let store = self.engine.store.clone();
-            let layer = layer.clone();
-            let compression = export.compression;
-            blocking(move || store.ensure_listing(&layer, compression))
-                .await
-                .map_err(|e| from_store(e, "cannot list a layer"))?;
-        }
         let (store, layers, dest) = (self.engine.store.clone(), layers.to_vec(), export.dest.clone());
         blocking(move || write(&*LayerFiles::open(&store, &layers)?, dest.as_deref())).await
     }

@@ -74,7 +74,7 @@ fn walk(files: &dyn Files, dir: &Path, take: &mut dyn FnMut(&Entry) -> Result<()
 }
 
 /// Makes one entry below `root`, replacing a file of that name.
-fn place(root: &Root, entry: &Entry, data: &mut dyn Read) -> Result<()> {
+pub(crate) fn place(root: &Root, entry: &Entry, data: &mut dyn Read) -> Result<()> {
     let told = |e| from_store(e, "cannot make it");
     let path = &entry.path;
     if !matches!(entry.kind, EntryKind::Dir) && root.lstat(path).is_ok() {

@@ -24,7 +24,7 @@ pub(crate) struct LayerFiles {
 impl LayerFiles {
     /// The tree of `layers`, whose blobs are in the store.
     pub(crate) fn open(store: &Store, layers: &[LayerId]) -> Result<Arc<Self>> {
-        let tree = store.tree(layers).map_err(|e| from_store(e, "cannot list the files of a stage"))?;
+        let tree = store.layer_tree(layers).map_err(|e| from_store(e, "cannot list the files of a stage"))?;
         Ok(Arc::new(Self { store: store.clone(), layers: layers.to_vec(), tree, mount: OnceLock::new() }))
     }
 

@@ -79,7 +79,7 @@ fn make_dir(path: &str, chown: Option<&cooper_llb::Chown>, draft: &mut Draft) ->
 
 fn write(draft: Draft, store: &Store, compression: Compression) -> Result<LayerId> {
     let what = "cannot write a layer";
-    let mut layer = store.new_layer(compression).map_err(|e| from_store(e, what))?;
+    let mut layer = store.new_layer(compression, None).map_err(|e| from_store(e, what))?;
     for (entry, data) in draft.into_entries() {
         let mut data = data.open()?;
         layer

@@ -1,18 +1,26 @@
 //! `RUN --mount`: what is shown to a step besides its root, and what must live as long as the step.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use cooper_executor::{MountSource, ProcessMount};
 use cooper_llb::{CacheSharing, Exec, MountKind};
-use cooper_store::{CacheSharing as StoreSharing, LayerId, Root, Store};
+use cooper_oci::{Entry, EntryKind};
+use cooper_store::root::attributes;
+use cooper_store::{LayerId, Root, Store};
 
 use crate::error::from_store;
+use crate::export::place;
+use crate::files::{Files, LayerFiles, clean, resolve};
 use crate::{Error, ErrorKind, Result, Session};
 
 /// Largest secret: BuildKit's limit.
 const SECRET_MAX: usize = 500 * 1024;
+
+/// Private copies of one cache mount in use at once.
+const PRIVATE_MAX: usize = 64;
 
 /// Mounts ready for the executor.
 #[derive(Default)]
@@ -107,7 +115,8 @@ fn add(
             push(out, MountSource::Bind(fd), *readonly);
         }
         MountKind::Cache { id, sharing, from, owner, readonly } => {
-            let fd = cache(out, id, *sharing, from.as_ref(), *owner, inputs, store)?;
+            let spec = CacheSpec { id, sharing: *sharing, from: from.as_ref(), owner: *owner };
+            let fd = cache(out, &spec, inputs, store)?;
             push(out, MountSource::Bind(fd), *readonly);
         }
         MountKind::Tmpfs { size } => push(out, MountSource::Tmpfs(*size), false),
@@ -142,38 +151,95 @@ fn open_path(path: &Path) -> std::io::Result<OwnedFd> {
 fn bind(out: &mut Prepared, layers: &[LayerId], source: &str, readonly: bool, store: &Store) -> Result<OwnedFd> {
     let mount = store.mount(layers, !readonly).map_err(|e| from_store(e, "cannot mount what a step binds"))?;
     let what = format!("`{source}` not found in what `--mount=type=bind` mounts");
-    let fd = mount.files().open_path(Path::new(source)).map_err(|e| from_store(e, &what))?;
+    let root = Root::open(mount.root()).map_err(|e| from_store(e, &what))?;
+    let fd = root.open_path(Path::new(source)).map_err(|e| from_store(e, &what))?;
     out.guards.push(Box::new(mount));
     Ok(fd)
 }
 
-fn cache(
-    out: &mut Prepared,
-    id: &str,
-    sharing: CacheSharing,
-    from: Option<&(usize, String)>,
-    owner: (u32, u32, u32),
-    inputs: &InputLayers,
-    store: &Store,
-) -> Result<OwnedFd> {
-    let what = format!("cannot open the cache mount `{id}`");
-    let sharing = match sharing {
-        CacheSharing::Shared => StoreSharing::Shared,
-        CacheSharing::Private => StoreSharing::Private,
-        CacheSharing::Locked => StoreSharing::Locked,
+/// The directory of a cache mount, locked as its sharing asks for, made and seeded if nobody has written to it yet.
+fn cache(out: &mut Prepared, spec: &CacheSpec<'_>, inputs: &InputLayers, store: &Store) -> Result<OwnedFd> {
+    let what = format!("cannot open the cache mount `{}`", spec.id);
+    let told = |e| from_store(e, &what);
+    let name = match spec.sharing {
+        CacheSharing::Shared => spec.id.to_owned(),
+        CacheSharing::Locked => {
+            out.guards.push(Box::new(store.named_lock(&lock_name(spec.id), true).map_err(told)?));
+            spec.id.to_owned()
+        }
+        CacheSharing::Private => private_name(out, spec.id, store)?,
     };
-    let mount = store.cache_mount(id, sharing, owner).map_err(|e| from_store(e, &what))?;
-    if mount.is_fresh()
-        && let Some((input, source)) = from
-    {
-        let layers = inputs.get(*input).map(Vec::as_slice).unwrap_or_default();
-        let seed = store.mount(layers, false).map_err(|e| from_store(e, &what))?;
-        let from = Root::beneath(seed.files(), Path::new(source)).map_err(|e| from_store(e, &what))?;
-        mount.seed(&from).map_err(|e| from_store(e, &what))?;
+    let lease = store.lease();
+    let path = store.cache_mount(&name, &lease).map_err(told)?;
+    out.guards.push(Box::new(lease));
+    let io = |e: std::io::Error| Error::new(ErrorKind::Io, what.clone()).with_source(e);
+    let directory = open_path(&path).map_err(io)?;
+    // Two steps that find it empty at once would both seed it.
+    let _seeding = store.named_lock(&format!("seed {name}"), true).map_err(told)?;
+    if std::fs::read_dir(&path).map_err(io)?.next().is_none() {
+        let (mode, uid, gid) = spec.owner;
+        if let Some((input, source)) = spec.from {
+            let layers = inputs.get(*input).map(Vec::as_slice).unwrap_or_default();
+            seed(store, layers, source, &path)?;
+        }
+        attributes::set_owner(directory.as_fd(), uid, gid).map_err(|e| io(e.into()))?;
+        attributes::set_mode(directory.as_fd(), mode).map_err(|e| io(e.into()))?;
     }
-    let fd = mount.directory().map_err(|e| from_store(e, &what))?;
-    out.guards.push(Box::new(mount));
-    Ok(fd)
+    Ok(directory)
+}
+
+/// What a cache mount is asked for with.
+struct CacheSpec<'a> {
+    id: &'a str,
+    sharing: CacheSharing,
+    from: Option<&'a (usize, String)>,
+    owner: (u32, u32, u32),
+}
+
+fn lock_name(id: &str) -> String {
+    format!("cache mount {id}")
+}
+
+/// The first of the mount's private copies that nobody uses.
+fn private_name(out: &mut Prepared, id: &str, store: &Store) -> Result<String> {
+    for number in 0..PRIVATE_MAX {
+        let name = if number == 0 { id.to_owned() } else { format!("{id}#{number}") };
+        match store.named_lock(&lock_name(&name), false) {
+            Ok(lock) => {
+                out.guards.push(Box::new(lock));
+                return Ok(name);
+            }
+            Err(e) if e.kind() == cooper_store::ErrorKind::Busy => {}
+            Err(e) => return Err(from_store(e, "cannot lock a cache mount")),
+        }
+    }
+    Err(Error::new(ErrorKind::User, format!("more than {PRIVATE_MAX} steps use the private cache mount `{id}` at once")))
+}
+
+/// Copies the initial content of a cache mount out of other layers.
+fn seed(store: &Store, layers: &[LayerId], source: &str, dest: &Path) -> Result<()> {
+    let what = "cannot fill a cache mount";
+    let files = LayerFiles::open(store, layers)?;
+    let root = Root::open(dest).map_err(|e| from_store(e, what))?;
+    let source = resolve(&*files, &clean(source))?;
+    let mut todo = files.children(&source)?;
+    while let Some(entry) = todo.pop() {
+        let relative = entry.path.strip_prefix(&source).unwrap_or(&entry.path).to_owned();
+        if entry.kind == EntryKind::Dir {
+            todo.extend(files.children(&entry.path)?);
+        }
+        let mut data: Box<dyn Read> = match entry.kind {
+            EntryKind::File { .. } => files.open(&entry)?,
+            _ => Box::new(std::io::empty()),
+        };
+        let (uid, gid) = (entry.uid, entry.gid);
+        let entry = Entry { path: relative, ..entry };
+        place(&root, &entry, &mut data)?;
+        let fd = root.open_link(&entry.path).map_err(|e| from_store(e, what))?;
+        let io = |e: rustix::io::Errno| Error::new(ErrorKind::Io, what).with_source(std::io::Error::from(e));
+        attributes::set_owner(fd.as_fd(), uid, gid).map_err(io)?;
+    }
+    Ok(())
 }
 
 /// Inputs that a step binds from a context have no layers: they are copied into one first.

@@ -39,9 +39,10 @@ impl Remotes {
 
     /// Brings the blobs of these layers into the store, those that come from elsewhere and are missing.
     pub(crate) async fn fetch(&self, layers: &[LayerId]) -> Result<()> {
-        let known = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted: Vec<Descriptor> = layers.iter().filter_map(|layer| known.get(layer).cloned()).collect();
-        drop(known);
+        let wanted: Vec<Descriptor> = {
+            let known = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+            layers.iter().filter_map(|layer| known.get(layer).cloned()).collect()
+        };
         let fetches = wanted.into_iter().map(|descriptor| async move { self.fetch_one(&descriptor).await });
         futures::stream::iter(fetches).buffer_unordered(FETCHES).fold(Ok(()), |all, one| async { all.and(one) }).await
     }

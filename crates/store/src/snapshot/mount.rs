@@ -26,7 +26,7 @@ impl Store {
     /// Shows layers, base first, as one directory; those that are only blobs are unpacked, side by side. `writable`
     /// changes can be committed.
     pub fn mount(&self, layers: &[LayerId], writable: bool) -> Result<Mount> {
-        self.mount_with(SnapshotKind::Auto, layers, writable)
+        self.mount_with(self.inner.options.snapshots, layers, writable)
     }
 
     /// As [`Store::mount`], in a way of the caller's choice.

@@ -1,0 +1,17 @@
+//! Whether a layer is known, whatever form it has.
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::{LayerId, Result, Store};
+
+impl Store {
+    /// The store knows the layer: as a directory, as a blob, or as a blob that is still elsewhere.
+    pub fn layer_exists(&self, id: &LayerId) -> Result<bool> {
+        let found = self.db().read(|c| {
+            c.prepare_cached("SELECT 1 FROM layers WHERE id = ?1")?
+                .query_row(params![id.as_str()], |_| Ok(()))
+                .optional()
+        })?;
+        Ok(found.is_some())
+    }
+}
