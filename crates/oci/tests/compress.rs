@@ -117,18 +117,18 @@ impl Kept {
 
 #[test]
 fn one_changed_file_leaves_the_other_pieces_alone() {
-    let mut files: Vec<_> = (0..40).map(|n| file(&format!("f{n}"), &text(700_000, n))).collect();
+    let mut files: Vec<_> = (0..24).map(|n| file(&format!("f{n}"), &text(700_000, n))).collect();
     for compression in [Compression::GZIP, Compression::ZSTD] {
         let (blob, sums) = write(&tar(&files), compression, None);
         let kept = Kept::of(&blob, &sums);
         assert_eq!(write(&tar(&files), compression, Some(kept.clone())), (blob, sums));
         assert_eq!(kept.misses.swap(0, Ordering::Relaxed), 0);
-        files[20] = file("f20", &text(650_000, 99 + files[20].1.len() as u64));
+        files[12] = file("f12", &text(650_000, 99 + files[12].1.len() as u64));
         let (blob, sums) = write(&tar(&files), compression, Some(kept.clone()));
         let misses = kept.misses.load(Ordering::Relaxed);
         assert!((1..=3).contains(&misses), "{misses} of {} pieces compressed again", sums.pieces.len());
         assert_eq!(write(&tar(&files), compression, None), (blob, sums), "the same bytes as without kept pieces");
-        files[20] = file("f20", &text(700_000, 20));
+        files[12] = file("f12", &text(700_000, 12));
     }
 }
 
