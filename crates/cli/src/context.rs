@@ -110,6 +110,12 @@ fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Optio
     Ok(Some((read_file(&file)?, name)))
 }
 
+/// The ignore file at the root of a named context.
+pub(crate) fn own_ignore(dir: &Path) -> CommandResult<Option<String>> {
+    let file = dir.join(".dockerignore");
+    if file.is_file() { read_file(&file).map(Some) } else { Ok(None) }
+}
+
 fn read_file(path: &Path) -> CommandResult<String> {
     let shown = path.display();
     let failed = |error| CommandError::failure(format!("cannot read `{shown}`")).with_source(error);
