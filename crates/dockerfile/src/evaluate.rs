@@ -268,7 +268,7 @@ fn target_hint(target: &str, plans: &[Plan<'_>]) -> String {
 }
 
 /// ONBUILD triggers among the instructions of a stage.
-fn triggers<'a>(instructions: &'a [Instruction]) -> impl Iterator<Item = &'a Instruction> {
+fn triggers(instructions: &[Instruction]) -> impl Iterator<Item = &Instruction> {
     instructions.iter().filter_map(|instruction| match &instruction.kind {
         InstructionKind::Onbuild(_, held) => Some(&**held),
         _ => None,

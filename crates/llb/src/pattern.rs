@@ -90,7 +90,8 @@ impl Ignore {
         self.patterns.is_empty()
     }
 
-    /// `path` is left out, by itself or with a parent.
+    /// `path` is left out, by itself or with a parent. A walk asks [`Ignore::step`], which is what BuildKit's context does; as
+    /// in moby the two differ where a `!` pattern names a directory that was not left out itself (`x/y` then `!x`).
     pub fn excludes(&self, path: &str) -> bool {
         self.step(&MatchState::default(), path).excluded
     }

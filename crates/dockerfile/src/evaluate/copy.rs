@@ -137,7 +137,7 @@ impl Evaluator<'_> {
         let Some(value) = find_flag(&copy.flags, "from").and_then(|flag| flag.value.as_ref()) else {
             return Some(Origin::Context);
         };
-        let from = self.from_text(&value.text, value.span)?;
+        let from = self.reference_text(&value.text, value.span)?;
         if from.is_empty() {
             // BuildKit reads an empty --from as none; with a variable in it that would copy from somewhere unexpected.
             if value.text.is_empty() {

@@ -41,7 +41,8 @@ impl Evaluator<'_> {
 
     /// The value of an option; global ARGs count for where a mount is from.
     fn mount_value(&mut self, key: &str, value: &str, span: Span) -> Result<String, MountError> {
-        let expanded = if key == "from" { self.from_text(value, span) } else { self.text(value, span, Mode::Word) };
+        let expanded =
+            if key == "from" { self.reference_text(value, span) } else { self.text(value, span, Mode::Word) };
         expanded.ok_or_else(|| MountError { message: String::new(), hint: None })
     }
 

@@ -131,7 +131,7 @@ impl<'a> Planner<'a> {
                 (self.spent <= EXPANDED_BYTES_MAX).then_some(expanded)
             }
             Err(error) => {
-                self.report.error(word.span, error.message);
+                self.report.add(error.at(word));
                 None
             }
         }
@@ -195,7 +195,7 @@ impl<'a> Planner<'a> {
         for name in expanded.undefined.iter().filter(|name| !self.declared.contains(name)) {
             let message = format!("FROM argument '{name}' is not declared");
             let known = self.global.names().chain(self.declared.iter().map(String::as_str));
-            self.report.unknown("UndefinedArgInFrom", span, message, name, known, "$");
+            self.report.unknown(Diagnostic::warning("UndefinedArgInFrom", span, message), name, known);
         }
     }
 

@@ -31,19 +31,10 @@ impl Report {
         self.add(Diagnostic::error(span, message).with_hint(hint));
     }
 
-    /// A warning, with the nearest of the words that would have been right.
-    pub(crate) fn unknown<'a>(
-        &mut self,
-        rule: &'static str,
-        span: Span,
-        message: String,
-        word: &str,
-        known: impl Iterator<Item = &'a str>,
-        prefix: &str,
-    ) {
-        let warning = Diagnostic::warning(rule, span, message);
-        self.add(match nearest(word, known) {
-            Some(near) => warning.with_hint(format!("did you mean `{prefix}{near}`?")),
+    /// A warning about the unknown variable `name`, with the nearest of those that there are.
+    pub(crate) fn unknown<'a>(&mut self, warning: Diagnostic, name: &str, known: impl Iterator<Item = &'a str>) {
+        self.add(match nearest(name, known) {
+            Some(near) => warning.with_hint(format!("did you mean `${near}`?")),
             None => warning,
         });
     }

@@ -94,7 +94,7 @@ pub(crate) fn proxy_env(args: &Args) -> Vec<String> {
     let mut found = Vec::new();
     for name in PROXY_ARGS {
         // As in BuildKit the last spelling in the order of names wins.
-        let given = args.build_args.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).next_back();
+        let given = args.build_args.iter().rfind(|(key, _)| key.eq_ignore_ascii_case(name));
         if let Some((_, value)) = given {
             found.push(format!("{}={value}", name.to_uppercase()));
             found.push(format!("{name}={value}"));

@@ -16,7 +16,7 @@ use crate::ast::{Instruction, InstructionKind, Word};
 use crate::expand::{Expanded, Mode, expand};
 use crate::image::{self, DEFAULT_CLAMP};
 use crate::parse::parse_trigger;
-use crate::{Span, nearest};
+use crate::{Diagnostic, Span, nearest};
 
 /// Triggers of a base image beyond this are refused: each may be a whole instruction, and the base is not trusted.
 const TRIGGERS_MAX: usize = 1000;
@@ -193,7 +193,7 @@ impl<'a> Evaluator<'a> {
             let message = format!(
                 "base image {name} was pulled with platform \"{actual}\", expected \"{wanted}\" for current build"
             );
-            self.report.add(crate::Diagnostic::warning("InvalidBaseImagePlatform", span, message));
+            self.report.add(Diagnostic::warning("InvalidBaseImagePlatform", span, message));
         }
         if !base.config.user.is_empty()
             && let Err(why) = super::owner::parse_owner(&base.config.user)
@@ -345,7 +345,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Expands the name of a stage or image, for which global ARGs count too.
-    pub(super) fn from_text(&mut self, text: &str, span: Span) -> Option<String> {
+    pub(super) fn reference_text(&mut self, text: &str, span: Span) -> Option<String> {
         let file = self.file;
         let look = |name: &str| self.scope.get(name).or_else(|| file.global.get(name)).map(str::to_owned);
         let expanded = expand(text, file.escape, &look, Mode::Word);
@@ -365,7 +365,8 @@ impl<'a> Evaluator<'a> {
         let span = self.at(span);
         for name in expanded.undefined.iter().filter(|name| !self.build_args.iter().any(|(arg, _)| arg == *name)) {
             let message = format!("usage of undefined variable '${name}'");
-            self.report.unknown("UndefinedVar", span, message, name, self.scope.names(), "$");
+            let warning = Diagnostic::warning("UndefinedVar", span, message);
+            self.report.unknown(warning, name, self.scope.names());
         }
     }
 
