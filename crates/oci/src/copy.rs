@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::document::{DOCUMENT_LIMIT, Document, parse_document};
@@ -61,10 +62,19 @@ pub async fn copy(root: &Descriptor, from: &dyn Blobs, to: &dyn BlobSink, option
         None => root.clone(),
     };
     let plan = plan(&root, from).await?;
-    let leaves = plan.leaves.values().filter(|leaf| options.foreign || !is_foreign(leaf));
-    in_parallel(options, leaves.map(|leaf| copy_blob(leaf, from, to, options))).await?;
+    let mut work = Vec::<BoxFuture<'_, Result<()>>>::new();
+    for leaf in plan.leaves.values() {
+        if options.foreign || !is_foreign(leaf) {
+            work.push(Box::pin(copy_blob(leaf, from, to, options)));
+        }
+    }
+    in_parallel(options, work).await?;
     for level in plan.documents.iter().rev() {
-        in_parallel(options, level.iter().map(|(document, bytes)| put_document(document, bytes, to, options))).await?;
+        let mut work = Vec::<BoxFuture<'_, Result<()>>>::new();
+        for (document, bytes) in level {
+            work.push(Box::pin(put_document(document, bytes, to, options)));
+        }
+        in_parallel(options, work).await?;
     }
     Ok(())
 }
@@ -141,20 +151,24 @@ async fn read_level(
 ) -> Result<(Level, Vec<Descriptor>)> {
     let mut documents = Level::new();
     let mut next = BTreeMap::new();
-    for descriptor in level {
-        if !is_document(descriptor) {
-            leaves.insert(descriptor.digest.clone(), descriptor.clone());
-            continue;
-        }
-        let bytes = read_all(from, descriptor, DOCUMENT_LIMIT).await?;
+    let (read, other): (Vec<_>, Vec<_>) = level.iter().cloned().partition(is_document);
+    leaves.extend(other.into_iter().map(|leaf| (leaf.digest.clone(), leaf)));
+    let reads = read.into_iter().map(|descriptor| read_document(descriptor, from));
+    let mut reads = stream::iter(reads).buffered(CONCURRENCY);
+    while let Some((descriptor, bytes)) = reads.try_next().await? {
         let document = parse_document(&descriptor.media_type, &bytes)?;
-        documents.push((descriptor.clone(), bytes));
+        documents.push((descriptor, bytes));
         for child in document.children() {
             let list = if is_document(child) { &mut next } else { &mut *leaves };
             list.entry(child.digest.clone()).or_insert_with(|| child.clone());
         }
     }
     Ok((documents, next.into_values().collect()))
+}
+
+async fn read_document(descriptor: Descriptor, from: &dyn Blobs) -> Result<(Descriptor, Vec<u8>)> {
+    let bytes = read_all(from, &descriptor, DOCUMENT_LIMIT).await?;
+    Ok((descriptor, bytes))
 }
 
 fn is_document(descriptor: &Descriptor) -> bool {
@@ -171,10 +185,7 @@ pub(crate) fn is_foreign(descriptor: &Descriptor) -> bool {
     text.contains("layer.nondistributable.") || text.contains("rootfs.foreign.diff")
 }
 
-async fn in_parallel<F: Future<Output = Result<()>>>(
-    options: &CopyOptions,
-    work: impl Iterator<Item = F>,
-) -> Result<()> {
+async fn in_parallel(options: &CopyOptions, work: Vec<BoxFuture<'_, Result<()>>>) -> Result<()> {
     stream::iter(work).buffer_unordered(options.concurrency.max(1)).try_collect::<()>().await
 }
 

@@ -18,6 +18,7 @@ pub const CHILDREN_LIMIT: usize = 4096;
 
 /// A parsed document.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "few are alive at once, and callers match them by value")]
 pub enum Document {
     /// An index or manifest list.
     Index(Index),

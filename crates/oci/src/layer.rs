@@ -17,7 +17,18 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Gzip at the default level.
+    /// Gzip at the default level: the fastest whose layers are never larger than those of `gzip -6`. Measured on two
+    /// cores, writing 516 MB of `/usr` (20,000 files) and 263 MB of text, in 1 MiB pieces:
+    ///
+    /// | level | `/usr` bytes | seconds | text bytes | seconds |
+    /// |---|---|---|---|---|
+    /// | 1 | 141,497,145 | | | |
+    /// | 4 | 131,249,297 | 1.65 | | |
+    /// | 5 | 127,916,469 | 1.81 | 77,879,487 | 0.96 |
+    /// | 6 | 126,515,267 | 2.11 | 77,310,695 | 1.10 |
+    /// | `gzip -6`, one thread | 127,973,015 | 11.4 | 77,665,326 | |
+    ///
+    /// Level 5 is larger than `gzip -6` on text. zstd 3 writes the first in 1.6 s as 109,086,028 bytes.
     pub const GZIP: Self = Self::Gzip(6);
     /// Zstd at the default level.
     pub const ZSTD: Self = Self::Zstd(3);

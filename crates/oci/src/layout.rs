@@ -219,12 +219,17 @@ pub(crate) fn named(descriptor: &Descriptor, names: &[Reference]) -> Vec<Descrip
     names.iter().map(entry).collect()
 }
 
-/// One entry replaces the other: they share a full name, or a bare tag, or are the same image without a name.
+/// One entry replaces the other: they share a full name; or a tag, where one has no more than that (other tools write
+/// tags alone); or the known one has no name at all and is the same image.
 fn same_place(known: &Descriptor, new: &Descriptor) -> bool {
-    let key = |entry: &Descriptor| {
-        [IMAGE_NAME, REF_NAME].iter().find_map(|name| entry.annotations.get(*name)).cloned().unwrap_or_default()
-    };
-    key(known) == key(new) && (!key(new).is_empty() || known.digest == new.digest)
+    let full = |entry: &Descriptor| entry.annotations.get(IMAGE_NAME).cloned();
+    let tag = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
+    match (full(known), full(new), tag(known), tag(new)) {
+        (Some(known), Some(new), _, _) => known == new,
+        (_, _, Some(known), Some(new)) => known == new,
+        (None, _, None, _) => known.digest == new.digest,
+        _ => false,
+    }
 }
 
 /// The names an entry of an index goes by.

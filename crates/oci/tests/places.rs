@@ -183,6 +183,30 @@ fn a_layout_is_a_place() {
 }
 
 #[test]
+fn names_of_a_layout_move() {
+    let scratch = tempfile::tempdir().unwrap();
+    let layout = Layout::create(scratch.path()).unwrap();
+    let (old, new) = (Descriptor::of(MediaType::MANIFEST, b"old"), Descriptor::of(MediaType::MANIFEST, b"new"));
+    let mut tagged = old.clone();
+    tagged.annotations.insert(cooper_oci::REF_NAME.into(), "3".into());
+    for (descriptor, names, expect) in [
+        (&old, vec![], 1),
+        (&old, vec![], 1),
+        (&tagged, vec![], 1),
+        (&old, names(), 2),
+        (&new, names(), 2),
+        (&new, vec!["debian:3".parse().unwrap()], 3),
+    ] {
+        layout.add(descriptor, &names).unwrap();
+        assert_eq!(layout.index().unwrap().manifests.len(), expect, "{descriptor:?} {names:?}");
+    }
+    assert_eq!(layout.find(Some("alpine:3")).unwrap().digest, new.digest);
+    layout.add(&old, &["busybox:3".parse().unwrap()]).unwrap();
+    let error = layout.find(Some("3")).unwrap_err();
+    assert!(error.to_string().contains("several images"), "{error}");
+}
+
+#[test]
 fn a_layout_keeps_nothing_that_is_wrong() {
     let scratch = tempfile::tempdir().unwrap();
     let layout = Layout::create(scratch.path()).unwrap();
@@ -380,4 +404,18 @@ fn other_tools_read_archives_and_layouts() {
     if run("umoci", &["unpack", "--rootless", "--image", &image, &place("bundle")]).is_some() {
         assert_eq!(std::fs::read(scratch.path().join("bundle/rootfs/bin/sh")).unwrap(), b"#!");
     }
+}
+
+/// Callers run these on threads of their own choosing.
+#[test]
+fn futures_can_move_between_threads() {
+    fn check<T: Send>(_: T) {}
+    let (blobs, root) = sample();
+    let options = CopyOptions::default();
+    let mut out: Vec<u8> = Vec::new();
+    check(copy(&root, &blobs, &blobs, &options));
+    check(validate(&root, &blobs));
+    check(choose(&root, &Platform::host(), &blobs));
+    check(write_oci_archive(&mut out, &root, &[], &blobs));
+    check(write_docker_archive(&mut out, &root, &[], &blobs));
 }

@@ -147,6 +147,24 @@ fn hostile_entries_are_errors() {
         ("malformed", [special(b'x', b"99 path=x\n"), plain("a", b'0', 0)].concat()),
         ("not a number", [pax(&[("size", &large)]), plain("a", b'0', 0)].concat()),
         ("not a number", [pax(&[("uid", "-1")]), plain("a", b'0', 0)].concat()),
+        ("sets `path` twice", [pax(&[("path", "x"), ("path", "y")]), plain("a", b'0', 0)].concat()),
+        ("half a sparse", [pax(&[("GNU.sparse.name", "x")]), plain("a", b'0', 0)].concat()),
+        ("half a sparse", [pax(&[("GNU.sparse.name", "x"), ("GNU.sparse.size", "0")]), plain("a", b'5', 0)].concat()),
+        ("name of a directory", plain("a/", b'7', 0)),
+        ("device number", block(b"a", b'0', b"0", |b| b[330] = b'x')),
+        ("mtime", [pax(&[("mtime", "1")]), block(b"a", b'0', b"0", |b| b[140] = b'x')].concat()),
+        ("has no name", plain("", b'0', 0)),
+        ("unknown type", plain("a", b'X', 0)),
+        (
+            "more than 1000000 regions",
+            [
+                pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "9")]),
+                plain("a", b'0', 512),
+                b"1000001\n".to_vec(),
+                vec![0; 504],
+            ]
+            .concat(),
+        ),
         ("global header sets", special(b'g', b"10 path=x\n")),
         ("followed by more", [vec![0; 512], plain("a", b'0', 0)].concat()),
         ("longer than", [special(b'L', &[b'a'; 5000]), plain("a", b'0', 0)].concat()),
@@ -342,4 +360,15 @@ proptest! {
             prop_assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge), "{:?}", error);
         }
     }
+}
+
+/// T05: headers that only describe other headers take no memory, and end in an error or the end.
+#[test]
+fn floods_of_headers_are_read_in_place() {
+    let global = special(b'g', b"15 mtime=12345\n20 comment=anything\n");
+    let mut bytes = global.repeat(2_000);
+    bytes.extend(plain("a", b'0', 0));
+    let tree = read(&bytes).unwrap();
+    assert_eq!(tree[0].0.mtime, Mtime { secs: 12345, nanos: 0 });
+    assert!(read(&special(b'L', b"name\0").repeat(1_000)).is_err());
 }

@@ -16,12 +16,15 @@ use async_trait::async_trait;
 use super::docker;
 use crate::layout::{body_from_reader, check_marker, find_image, names_of, parse_index};
 use crate::{
-    Blobs, Body, Descriptor, Digest, EntryKind, Error, ErrorKind, Format, Index, Result, TarReader, body_from_bytes,
-    decompress, detect,
+    Blobs, Body, Descriptor, Digest, EntryKind, Error, ErrorKind, Format, Index, Limits, Result, TarReader,
+    body_from_bytes, decompress_within, detect,
 };
 
 /// Entries of an outer archive: each is kept in memory. A docker archive has three a layer.
 const ENTRIES_LIMIT: usize = 100_000;
+
+/// Bytes a compressed archive may spool: far above any image, far below a disk full of zeros from one small file.
+const SPOOL_LIMIT: u64 = 128 << 30;
 
 /// Links followed from one name to a file. Old `docker save` writes one.
 const LINKS_LIMIT: usize = 8;
@@ -237,6 +240,7 @@ fn spooled(reader: impl Read + Send, directory: &Path) -> Result<File> {
     let failed = |error| Error::io(format!("cannot spool the archive to `{}`", path.display()), error);
     let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
     std::fs::remove_file(&path).map_err(failed)?;
-    io::copy(&mut decompress(reader)?, &mut file).map_err(failed)?;
+    let limits = Limits { bytes: SPOOL_LIMIT, ..Limits::default() };
+    io::copy(&mut decompress_within(reader, limits)?, &mut file).map_err(failed)?;
     Ok(file)
 }

@@ -36,7 +36,20 @@ impl Header {
             magic if magic.starts_with(b"ustar\0") => Dialect::Ustar,
             _ => Dialect::V7,
         };
-        Ok(Self { block, dialect })
+        let header = Self { block, dialect };
+        header.check_numbers()?;
+        Ok(header)
+    }
+
+    /// Go refuses a header with any field that is no number, even one that something else overrides; so do we, that no
+    /// archive looks right here and broken elsewhere.
+    fn check_numbers(&self) -> Result<()> {
+        self.mode()?;
+        self.uid()?;
+        self.gid()?;
+        self.size()?;
+        self.mtime()?;
+        if self.dialect == Dialect::V7 { Ok(()) } else { self.device().map(drop) }
     }
 
     pub(super) fn kind(&self) -> u8 {

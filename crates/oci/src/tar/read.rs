@@ -15,6 +15,9 @@ use crate::{Entry, EntryKind, Error, Mtime, Result};
 /// Entries of one archive; the largest images have some 10^6 files.
 const ENTRIES_LIMIT: u64 = 10_000_000;
 
+/// What a global header may set. Attributes for a whole archive are written by nobody, and would be copied to every entry.
+const GLOBAL: [&[u8]; 3] = [b"mtime", b"uid", b"gid"];
+
 /// Bytes taken from the source at once; headers are small and many.
 const BUFFER: usize = 128 << 10;
 
@@ -32,7 +35,7 @@ pub struct TarReader<R> {
     /// Filler after them.
     padding: u64,
     sparse: Option<Expansion>,
-    global: Records,
+    global: BTreeMap<Vec<u8>, Vec<u8>>,
     entries: u64,
     ended: bool,
 }
@@ -54,7 +57,7 @@ impl<R: Read> TarReader<R> {
             left: 0,
             padding: 0,
             sparse: None,
-            global: Records::new(),
+            global: BTreeMap::new(),
             entries: 0,
             ended: false,
         }
@@ -139,7 +142,7 @@ impl<R: Read> TarReader<R> {
     /// Consumes `header` if it is an extended one.
     fn take_extended(&mut self, header: &Header, extended: &mut Extended) -> Result<bool> {
         let again = match header.kind() {
-            b'x' | b'X' => extended.pax.replace(pax::parse(&self.read_special(header, pax::HEADER_LIMIT)?)?).is_some(),
+            b'x' => extended.pax.replace(pax::parse(&self.read_special(header, pax::HEADER_LIMIT)?)?).is_some(),
             b'L' => extended.name.replace(self.read_name(header)?).is_some(),
             b'K' => extended.link.replace(self.read_name(header)?).is_some(),
             b'g' => {
@@ -161,12 +164,9 @@ impl<R: Read> TarReader<R> {
             if matches!(key.as_slice(), b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") {
                 return Err(invalid(format!("a global header sets `{}`", String::from_utf8_lossy(&key))));
             }
-            self.global.retain(|(known, _)| *known != key);
-            self.global.push((key, value));
-        }
-        let bytes: usize = self.global.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if bytes as u64 > pax::HEADER_LIMIT {
-            return Err(too_large("global headers hold more than 1 MiB"));
+            if GLOBAL.contains(&key.as_slice()) {
+                self.global.insert(key, value);
+            }
         }
         Ok(())
     }
@@ -200,8 +200,12 @@ impl<R: Read> TarReader<R> {
         }
         let fields = Fields::new(header, extended, &self.global)?;
         let kind = self.kind(header, &fields)?;
+        let path = path::clean(&fields.name)?;
+        if path.as_os_str().is_empty() && kind != EntryKind::Dir {
+            return Err(invalid("an entry that is no directory has no name"));
+        }
         Ok(Entry {
-            path: path::clean(&fields.name)?,
+            path,
             kind,
             mode: header.mode()?,
             uid: fields.id("uid", header.uid())?,
@@ -216,6 +220,9 @@ impl<R: Read> TarReader<R> {
         let kind = match header.kind() {
             // Before directories had a type of their own, a trailing slash said so.
             b'0' | 0 if fields.name.ends_with(b"/") => EntryKind::Dir,
+            b'7' | b'S' if fields.name.ends_with(b"/") => {
+                return Err(invalid(format!("the file `{}` has the name of a directory", fields.shown())));
+            }
             b'0' | 0 | b'7' => return self.file(header, fields, size),
             b'S' if header.dialect == Dialect::Gnu => return self.file(header, fields, size),
             b'1' => EntryKind::Hardlink { target: fields.hardlink()? },
@@ -342,21 +349,26 @@ enum Sparse {
 }
 
 impl Fields {
-    fn new(header: &Header, extended: Extended, global: &Records) -> Result<Self> {
+    fn new(header: &Header, extended: Extended, global: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<Self> {
         let records = extended.pax.unwrap_or_default();
-        let mut values: BTreeMap<_, _> = global.iter().cloned().collect();
-        for (key, value) in &records {
-            // An empty value takes the keyword back; an empty attribute is a value.
-            if value.is_empty() && !key.starts_with(XATTR) {
-                values.remove(key);
-            } else {
-                values.insert(key.clone(), value.clone());
-            }
-        }
+        let values = merge(&records, global)?;
         let name = one("path", values.get(&b"path"[..]), extended.name)?.unwrap_or_else(|| header.path());
         let name = values.get(&b"GNU.sparse.name"[..]).cloned().unwrap_or(name);
         let link = one("linkpath", values.get(&b"linkpath"[..]), extended.link)?.unwrap_or_else(|| header.link());
-        Ok(Self { name, link, records, values })
+        let fields = Self { name, link, records, values };
+        fields.check_sparse(header)?;
+        Ok(fields)
+    }
+
+    /// Records of a sparse file belong to a sparse file: readers that do not look for them would see another name.
+    fn check_sparse(&self, header: &Header) -> Result<()> {
+        let any = self.values.keys().any(|key| key.starts_with(b"GNU.sparse."));
+        let format = self.value("GNU.sparse.major").is_some() || self.value("GNU.sparse.size").is_some();
+        let file = matches!(header.kind(), b'0' | 0 | b'7') && !self.name.ends_with(b"/");
+        if any && !(format && file) {
+            return Err(invalid(format!("`{}` is half a sparse file", self.shown())));
+        }
+        Ok(())
     }
 
     fn shown(&self) -> String {
@@ -433,6 +445,21 @@ impl Fields {
 
 /// The keyword of an extended attribute, as star, GNU, bsdtar and Go write it.
 const XATTR: &[u8] = b"SCHILY.xattr.";
+
+/// The records of one entry over those of the archive. An empty value takes a keyword back; an empty attribute is a value.
+fn merge(records: &Records, global: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut own = BTreeMap::new();
+    for (key, value) in records {
+        let repeats = matches!(key.as_slice(), b"GNU.sparse.offset" | b"GNU.sparse.numbytes");
+        if own.insert(key.clone(), value.clone()).is_some() && !repeats {
+            return Err(invalid(format!("a PAX header sets `{}` twice", String::from_utf8_lossy(key))));
+        }
+    }
+    let mut values = global.clone();
+    values.extend(own);
+    values.retain(|key, value| !value.is_empty() || key.starts_with(XATTR));
+    Ok(values)
+}
 
 /// The one value two extended headers agree on.
 fn one(key: &str, pax: Option<&Vec<u8>>, gnu: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
