@@ -1,4 +1,5 @@
 //! Finds what is broken: in the database, blobs, layers, images and records. Changes nothing; see `repair`.
+//! A file without a row is not broken: a killed process leaves some, and the next prune removes them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,8 +15,6 @@ pub enum ProblemKind {
     Database,
     /// A blob's file is missing, of the wrong length, or of the wrong content.
     Blob,
-    /// A file that no row knows.
-    Orphan,
     /// A layer's directory is missing or not what it was.
     Layer,
     /// An image's manifest is not in the store.
@@ -69,10 +68,6 @@ impl Store {
 
     fn check_blobs(&self, read_data: bool, out: &mut Vec<Problem>) -> Result<()> {
         let rows: Vec<(String, i64)> = self.pairs("SELECT digest, size FROM blobs")?;
-        let known: HashSet<&String> = rows.iter().map(|(digest, _)| digest).collect();
-        for (digest, _) in self.blob_files()?.iter().filter(|(digest, _)| !known.contains(digest)) {
-            out.push(problem(ProblemKind::Orphan, digest, "no row knows this blob"));
-        }
         let found =
             rows.par_iter().map(|(digest, size)| self.check_blob(digest, u64::try_from(*size).unwrap_or(0), read_data));
         out.extend(found.collect::<Result<Vec<_>>>()?.into_iter().flatten());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::tree::sync_dir;
-use crate::{Error, Result};
+use crate::{Error, Result, lock};
 
 /// How long a writer waits for another: longer than any transaction of ours takes on a slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ const NETWORK: [i64; 8] = [
     0x0bd0_0bd0, // lustre
 ];
 
-/// Every table, by topic. A fragment holds only `CREATE .. IF NOT EXISTS`.
+/// Every table, by topic. A fragment can be run again: `CREATE .. IF NOT EXISTS`, `INSERT OR IGNORE`.
 const SCHEMA: &[&str] = &[
     crate::blobs::SCHEMA,
     crate::builds::SCHEMA,
@@ -124,6 +124,8 @@ impl Db {
     }
 
     fn create(&self, path: &Path) -> Result<()> {
+        // SQLite does not wait for others when the journal's mode changes.
+        let _turn = lock::exclusive(&path.with_file_name("locks").join("create"))?;
         let mode = if is_network(path) { "DELETE" } else { "WAL" };
         self.read(|c| c.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())))?;
         self.write_durable(|c| {
@@ -166,5 +168,5 @@ pub(crate) fn column(length: u64) -> i64 {
 
 fn is_network(path: &Path) -> bool {
     let dir = path.parent().unwrap_or(path);
-    rustix::fs::statfs(dir).is_ok_and(|stat| NETWORK.contains(&(stat.f_type as i64)))
+    rustix::fs::statfs(dir).is_ok_and(|stat| NETWORK.iter().any(|magic| i128::from(*magic) == i128::from(stat.f_type)))
 }

@@ -130,16 +130,18 @@ impl Sum {
     fn of(graph: &Graph, layers: &[String], blobs: &[String]) -> Self {
         let mut sum = Self::default();
         for layer in layers.iter().filter_map(|id| graph.layers.get(id)) {
-            sum.add(layer.size, layer.refs - u32::from(layer.held));
-            layer.blobs.iter().for_each(|digest| sum.add_blob(graph, digest));
+            let refs = layer.refs - u32::from(layer.held);
+            sum.add(layer.size, refs);
+            // What a shared layer is made of is shared with it.
+            layer.blobs.iter().for_each(|digest| sum.add_blob(graph, digest, refs));
         }
-        blobs.iter().for_each(|digest| sum.add_blob(graph, digest));
+        blobs.iter().for_each(|digest| sum.add_blob(graph, digest, 1));
         sum
     }
 
-    fn add_blob(&mut self, graph: &Graph, digest: &str) {
+    fn add_blob(&mut self, graph: &Graph, digest: &str, above: u32) {
         if let Some(blob) = graph.blobs.get(digest) {
-            self.add(blob.size, blob.refs - u32::from(blob.held));
+            self.add(blob.size, above.max(blob.refs - u32::from(blob.held)));
         }
     }
 

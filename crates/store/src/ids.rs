@@ -19,11 +19,6 @@ macro_rules! blake3_id {
             pub fn of(bytes: &[u8]) -> Self {
                 Self(*blake3::hash(bytes).as_bytes())
             }
-
-            /// From a database column.
-            pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self> {
-                bytes.try_into().map(Self).map_err(|_| Error::new(ErrorKind::Corrupt, concat!("a ", $what, " is not 32 bytes")))
-            }
         }
 
         impl fmt::Display for $name {
@@ -58,6 +53,13 @@ blake3_id!(
     /// Names a record of a finished step.
     RecordId, "record id"
 );
+
+impl RecordId {
+    /// From a database column.
+    pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self> {
+        bytes.try_into().map(Self).map_err(|_| Error::new(ErrorKind::Corrupt, "a record id is not 32 bytes"))
+    }
+}
 
 fn parse_hex(text: &str) -> Option<[u8; 32]> {
     let mut out = [0; 32];

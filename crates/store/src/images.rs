@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{Error, ErrorKind, Result, Store, images_index};
 
-/// `descriptor` is its JSON. `config` is the digest of an image's config, which `docker` calls the image's id.
+/// `index.json` is to be written while `changed` and `written` of `index_state` differ. `descriptor` is its JSON. `config` is the digest of an image's config, which `docker` calls the image's id.
 pub(crate) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS images(
     digest TEXT PRIMARY KEY, descriptor TEXT NOT NULL, config TEXT, created INTEGER NOT NULL) WITHOUT ROWID;
@@ -15,6 +15,8 @@ CREATE TABLE IF NOT EXISTS tags(
 CREATE INDEX IF NOT EXISTS tags_digest ON tags(digest);
 CREATE TABLE IF NOT EXISTS remote_tags(
     name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, fetched INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS index_state(id INTEGER PRIMARY KEY CHECK(id = 1), changed INTEGER NOT NULL, written INTEGER NOT NULL);
+INSERT OR IGNORE INTO index_state(id, changed, written) VALUES(1, 0, 0);
 ";
 
 /// image-spec and registries keep manifests and indexes under 4 MiB.
@@ -74,7 +76,10 @@ impl Store {
 
     /// Takes a name away; the image stays until it is pruned. `false` when nothing has the name.
     pub fn untag(&self, name: &Reference) -> Result<bool> {
-        let removed = self.db().write_durable(|c| c.execute("DELETE FROM tags WHERE name = ?1", [name.to_string()]))?;
+        let removed = self.db().write_durable(|c| {
+            images_index::mark(c)?;
+            c.execute("DELETE FROM tags WHERE name = ?1", [name.to_string()])
+        })?;
         images_index::write(self)?;
         Ok(removed > 0)
     }
@@ -82,6 +87,7 @@ impl Store {
     /// Forgets an image and all its names; its blobs stay until they are pruned. `false` when there is none.
     pub fn remove_image(&self, digest: &Digest) -> Result<bool> {
         let removed = self.db().write_durable(|c| {
+            images_index::mark(c)?;
             c.execute("DELETE FROM tags WHERE digest = ?1", [digest.to_string()])?;
             c.execute("DELETE FROM images WHERE digest = ?1", [digest.to_string()])
         })?;
@@ -198,6 +204,7 @@ pub(crate) struct ImageRow {
 
 impl ImageRow {
     pub(crate) fn insert(&self, c: &Connection) -> rusqlite::Result<()> {
+        images_index::mark(c)?;
         c.prepare_cached("INSERT OR IGNORE INTO images(digest, descriptor, config, created) VALUES(?1, ?2, ?3, ?4)")?
             .execute(params![self.digest, self.json, self.config, self.now])?;
         let Some(name) = &self.name else { return Ok(()) };

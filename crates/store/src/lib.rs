@@ -49,6 +49,9 @@ mod statcache;
 mod store;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use blob_io::{BlobReader, BlobWriter};
 pub use builds::Build;
 pub use check::{Problem, ProblemKind};

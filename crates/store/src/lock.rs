@@ -36,6 +36,13 @@ pub(crate) fn shared(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Takes an exclusive lock on a file, waiting for others to end.
+pub(crate) fn exclusive(path: &Path) -> Result<File> {
+    let file = open(path)?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|error| Error::at("lock", path, error))?;
+    Ok(file)
+}
+
 /// Takes an exclusive lock on a file, or returns `None` while others hold it.
 pub(crate) fn exclusive_now(path: &Path) -> Result<Option<File>> {
     let file = open(path)?;

@@ -11,7 +11,7 @@ use crate::events::EventKind;
 use crate::tree::{Tree, random};
 use crate::{Error, ErrorKind, Result, Store, images_index, lock};
 
-/// The `state` of rows found again: of no boot, so the bytes are verified on first use.
+/// The `state` of rows found again, or whose sync failed: of no boot, so the bytes are verified on first use.
 pub(crate) const FOUND: &str = "volatile:found";
 
 /// Its presence says that rows are to be found again: it comes before the old database goes, and goes after.

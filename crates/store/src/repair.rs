@@ -3,9 +3,6 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
-
-use crate::db::column;
 use crate::events::EventKind;
 use crate::gc::sweep::remove_tree;
 use crate::{Error, ErrorKind, LayerId, OpenOptions, Problem, ProblemKind, Result, Store, images_index, lock, rebuild};
@@ -69,7 +66,6 @@ impl Store {
                 .with_hint("run `cooper store repair` while nothing else uses the store"));
             }
             ProblemKind::Blob => self.mend_blob(subject, &problem.detail)?,
-            ProblemKind::Orphan => self.adopt(subject)?,
             ProblemKind::Layer => self.drop_broken_layer(subject, &problem.detail)?,
             ProblemKind::Image => self.delete(&[
                 ("DELETE FROM tags WHERE digest = ?1", subject),
@@ -86,7 +82,6 @@ impl Store {
         }
         Ok(match problem.kind {
             ProblemKind::Database | ProblemKind::Blob => "moved aside",
-            ProblemKind::Orphan => "taken into the database",
             ProblemKind::Layer | ProblemKind::Record => "forgotten; it is made again when it is needed",
             ProblemKind::Image => "forgotten; pull or build it again",
             ProblemKind::Index => "written again",
@@ -99,22 +94,6 @@ impl Store {
             Ok(digest) => self.quarantine_blob(&digest, why),
             Err(_) => self.delete(&[("DELETE FROM blobs WHERE digest = ?1", subject)]),
         }
-    }
-
-    /// A blob that is what its name says is worth keeping; its row says that it must be read before it is believed.
-    fn adopt(&self, subject: &str) -> Result<()> {
-        let digest: cooper_oci::Digest = subject.parse()?;
-        let path = self.blob_path(&digest);
-        let size = std::fs::symlink_metadata(&path).map_err(|error| Error::at("look at", &path, error))?.len();
-        let fault = self.verify_file(&digest, size)?;
-        if let Some(why) = fault {
-            return self.quarantine_blob(&digest, &why);
-        }
-        let now = self.now();
-        self.db().write(|c: &Connection| {
-            let sql = "INSERT OR IGNORE INTO blobs(digest, size, created, used, state) VALUES(?1, ?2, ?3, ?3, ?4)";
-            c.execute(sql, rusqlite::params![subject, column(size), now, rebuild::FOUND]).map(drop)
-        })
     }
 
     /// Forgets a layer's directory. Its blobs stay: it is unpacked again from them.

@@ -69,6 +69,9 @@ impl From<&std::fs::Metadata> for Stat {
     }
 }
 
+/// Entries put since loading, by path.
+type Fresh = BTreeMap<Vec<u8>, (Stat, [u8; 32])>;
+
 /// The digests of one context. Shared by threads.
 #[derive(Debug)]
 pub struct StatCache {
@@ -77,7 +80,7 @@ pub struct StatCache {
     bytes: Vec<u8>,
     count: usize,
     seen: Vec<AtomicBool>,
-    fresh: Mutex<BTreeMap<Vec<u8>, (Stat, [u8; 32])>>,
+    fresh: Mutex<Fresh>,
 }
 
 impl StatCache {
@@ -140,7 +143,7 @@ impl StatCache {
         })
     }
 
-    fn merge(&self, fresh: &BTreeMap<Vec<u8>, (Stat, [u8; 32])>) -> Vec<u8> {
+    fn merge(&self, fresh: &Fresh) -> Vec<u8> {
         let mut out = Builder::default();
         let mut fresh = fresh.iter().peekable();
         for index in 0..self.count {

@@ -13,7 +13,7 @@ use rusqlite::params;
 
 use crate::db::Db;
 use crate::tree::{Failpoint, Tree};
-use crate::{ErrorKind, Event, LayerId, Lease, Result, lock, rebuild};
+use crate::{ErrorKind, Event, LayerId, Lease, Result, images_index, lock, rebuild};
 
 /// Whose ids the files of layers can carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,8 +88,10 @@ impl Store {
             }
             other => (other?, lock),
         };
+        tree.finish()?;
         let store = Self::with(tree, db, options, lock);
         store.rebuild_if_lost()?;
+        images_index::catch_up(&store)?;
         Ok(store)
     }
 

@@ -22,7 +22,7 @@ pub(crate) const FORMAT: u32 = 1;
 const RESERVES: [(&str, u64); 4] = [("reserve", 1 << 20), ("reserve.1", 0), ("reserve.2", 0), ("reserve.3", 0)];
 
 /// The reserve is not taken from a disk with less than this: whoever is short of space needs it more.
-const RESERVE_FROM_BYTES: u64 = 16 << 20;
+const RESERVE_FROM_BYTES: u64 = 8 << 20;
 
 /// Directories of a store. `version` is written after they exist, so a tree that has it is whole.
 const DIRS: [&str; 11] = [
@@ -62,7 +62,7 @@ impl Tree {
             Err(error) => return Err(Error::at("open the store at", root, error)),
         }
         if !tree.check_version()? {
-            tree.existed = tree.join("db.sqlite").exists();
+            tree.existed = false;
             tree.create()?;
         }
         Ok(tree)
@@ -134,8 +134,13 @@ impl Tree {
                 self.write_file(&self.join(name), bytes)?;
             }
         }
+        Ok(())
+    }
+
+    /// Writes `version`: the database is there as well now, so from here on a missing one was lost.
+    pub(crate) fn finish(&self) -> Result<()> {
         self.fill_reserve();
-        self.write_file(&self.join("version"), format!("{FORMAT}\n").as_bytes())
+        if self.existed { Ok(()) } else { self.write_file(&self.join("version"), format!("{FORMAT}\n").as_bytes()) }
     }
 
     /// Sets space aside; best effort, because a store on a full disk must still open.

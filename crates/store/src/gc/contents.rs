@@ -1,6 +1,7 @@
 //! What an image is made of: the blobs its manifests name, and the layers its config names. Blobs that the store does not
 //! have are named all the same. Does not know what is kept.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use cooper_oci::{Descriptor, Digest, ImageConfig, Index, Manifest};
@@ -24,10 +25,10 @@ pub(crate) struct Contents {
 /// Contents of every image of the store, adding to what is known.
 pub(crate) fn of_images(store: &Store, known: &mut HashMap<String, Contents>) -> Result<()> {
     for (digest, _, json) in store.db().read(tagged)? {
-        if !known.contains_key(&digest) {
+        if let Entry::Vacant(unknown) = known.entry(digest) {
             let mut contents = Contents::default();
             contents.add(store, &from_json(&json)?, DEPTH_MAX);
-            known.insert(digest, contents);
+            unknown.insert(contents);
         }
     }
     Ok(())

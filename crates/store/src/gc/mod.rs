@@ -145,7 +145,7 @@ impl Store {
             }
             limit = limit.saturating_mul(STEP_GROWTH);
         }
-        images_index::write(self)?;
+        images_index::catch_up(self)?;
         Ok(report)
     }
 
@@ -190,6 +190,9 @@ impl Store {
 }
 
 fn delete(c: &Connection, plan: &Plan) -> rusqlite::Result<()> {
+    if !plan.images.is_empty() {
+        images_index::mark(c)?;
+    }
     for id in &plan.records {
         c.prepare_cached("DELETE FROM keys WHERE record = ?1")?.execute([id])?;
         c.prepare_cached("DELETE FROM records WHERE id = ?1")?.execute([id])?;

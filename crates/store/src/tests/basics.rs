@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use cooper_oci::{BlobSink, Blobs, Descriptor, Digest, MediaType, Reference, body_from_bytes, read_all};
+use cooper_oci::{BlobSink, Descriptor, Digest, MediaType, Reference, body_from_bytes, read_all};
 use futures::executor::block_on;
 
 use super::*;
@@ -98,10 +98,13 @@ fn an_ambiguous_prefix_is_refused() {
         let mut raw = [0xab; 32];
         raw[31] = n;
         let descriptor = Descriptor::new(MediaType::MANIFEST, Digest::from_sha256(raw), 1);
-        store.db().write(|c| {
-            let json = crate::images::to_json(&descriptor).unwrap();
-            c.execute("INSERT INTO images VALUES(?1, ?2, NULL, 0)", [descriptor.digest.to_string(), json])
-        }).unwrap();
+        store
+            .db()
+            .write(|c| {
+                let json = crate::images::to_json(&descriptor).unwrap();
+                c.execute("INSERT INTO images VALUES(?1, ?2, NULL, 0)", [descriptor.digest.to_string(), json])
+            })
+            .unwrap();
     }
     assert_eq!(store.resolve("abababab").unwrap_err().kind(), ErrorKind::Ambiguous);
 }

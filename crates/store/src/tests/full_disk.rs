@@ -21,7 +21,7 @@ impl Small {
         match rustix::mount::mount("tmpfs", &point, "tmpfs", flags, options.as_c_str()) {
             Ok(()) => Some(Self { point, _dir: dir }),
             Err(error) => {
-                println!("skipped: cannot mount a tmpfs: {error}");
+                skipped(&format!("cannot mount a tmpfs: {error}"));
                 None
             }
         }
@@ -99,12 +99,12 @@ fn full(options: &str, reopen: bool) {
 
 #[test]
 fn privileged_prune_works_at_zero_free_bytes() {
-    full("size=12m", false);
+    full("size=16m", false);
 }
 
 #[test]
 fn privileged_a_store_opens_and_prunes_at_zero_free_bytes() {
-    full("size=12m", true);
+    full("size=16m", true);
 }
 
 #[test]

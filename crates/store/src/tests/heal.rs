@@ -136,3 +136,34 @@ fn another_boot_drops_records_and_reads_blobs_that_were_not_synced() {
     let report = after.prune(&PruneOptions { kinds: vec![crate::Kind::Image], ..Default::default() }).unwrap();
     assert!(report.removed.iter().any(|removed| removed.id == RecordId::of(b"volatile").to_string()));
 }
+
+#[test]
+fn what_a_failed_sync_may_have_lost_is_not_trusted_again() {
+    fn fail(step: &'static str) -> std::io::Result<()> {
+        if step == "durable.sync" { Err(std::io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions { failpoint: Some(fail), ..options("boot") }).unwrap();
+    let build = store.deferred();
+    let blob = build.put_bytes("x", b"blob").unwrap().digest;
+    build.save(&record("step", Vec::new()), &[key("k")]).unwrap();
+    assert_eq!(build.durable().unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(build.lookup(&key("k")).unwrap(), None);
+    std::fs::write(build.blob_path(&blob), b"\0\0\0\0").unwrap();
+    build.durable().unwrap();
+    assert!(!build.has_blob(&blob).unwrap());
+}
+
+#[test]
+fn uses_are_written_down_now_and_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.save(&record("step", Vec::new()), &[key("k")]).unwrap();
+    store.db().write(|c| c.execute("UPDATE records SET used = 5", [])).unwrap();
+    store.lookup(&key("k")).unwrap();
+    let used =
+        |store: &Store| store.db().read(|c| c.query_row("SELECT used FROM records", [], |row| row.get::<_, i64>(0)));
+    assert_eq!(used(&store).unwrap(), 5);
+    drop(store);
+    assert_eq!(used(&open(dir.path())).unwrap(), clock());
+}

@@ -4,8 +4,8 @@ mod basics;
 mod crash;
 mod full_disk;
 mod heal;
-mod prune;
 mod processes;
+mod prune;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -94,4 +94,10 @@ fn flip(path: &Path) {
 
 fn digests(store: &Store) -> Vec<Digest> {
     store.blob_files().unwrap().into_iter().map(|(digest, _)| digest.parse().unwrap()).collect()
+}
+
+/// Says on standard error why a test does nothing here.
+fn skipped(why: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

@@ -48,7 +48,11 @@ fn processes_write_and_prune_at_once() {
     if let Some(part) = part() {
         let (name, root) = part.split_once(' ').unwrap();
         let store = open(Path::new(root));
-        if name == "prune" { prune(&store, 15) } else { work(&store, name, 15) }
+        if name == "prune" {
+            prune(&store, 15)
+        } else {
+            work(&store, name, 15)
+        }
         return;
     }
     let dir = tempfile::tempdir().unwrap();

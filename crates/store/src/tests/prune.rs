@@ -113,7 +113,7 @@ fn du_adds_up() {
 #[test]
 fn privileged_a_mount_below_a_dead_owner_is_not_emptied() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can mount");
+        skipped("only root can mount");
         return;
     }
     let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -122,7 +122,7 @@ fn privileged_a_mount_below_a_dead_owner_is_not_emptied() {
     let point = dir.path().join("mounts/1-dead.0/merged dir");
     std::fs::create_dir_all(&point).unwrap();
     if rustix::mount::mount_bind(outside.path(), &point).is_err() {
-        println!("skipped: this root may not mount");
+        skipped("this root may not mount");
         return;
     }
     store.prune(&PruneOptions::default()).unwrap();
