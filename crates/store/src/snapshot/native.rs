@@ -107,20 +107,14 @@ impl Mounted for Copied {
         let (root, upper) = (root_of(&self.work), self.work.join("upper"));
         let after = stamps(&root)?;
         std::fs::create_dir(&upper).map_err(|error| Error::at("create", &upper, error))?;
-        let mut keep = BTreeMap::new();
+        let mut keep: BTreeMap<&Path, bool> = BTreeMap::new();
         for (path, stamp) in after.iter().filter(|(path, stamp)| self.before.get(*path) != Some(stamp)) {
-            path.ancestors()
-                .skip(1)
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .for_each(|dir| drop(keep.insert(dir, true)));
+            keep.extend(parents(path).map(|dir| (dir, true)));
             keep.insert(path, stamp.is_dir);
         }
         let gone = gone(&self.before, &after);
         for path in &gone {
-            path.ancestors()
-                .skip(1)
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .for_each(|dir| drop(keep.insert(dir, true)));
+            keep.extend(parents(path).map(|dir| (dir, true)));
         }
         let mut times = Vec::new();
         for (path, is_dir) in &keep {
@@ -151,6 +145,11 @@ fn gone<'a>(before: &'a BTreeMap<PathBuf, Stamp>, after: &BTreeMap<PathBuf, Stam
         .filter(|path| !after.contains_key(*path) && path.parent().is_some_and(is_dir))
         .filter(|path| path.parent().is_none_or(|dir| same_dir(before.get(dir), after.get(dir))))
         .collect()
+}
+
+/// The directories above a path, without the root.
+fn parents(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty())
 }
 
 /// One directory, still the same.
