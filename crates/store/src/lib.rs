@@ -69,11 +69,13 @@ pub use statcache::{Stat, StatCache};
 pub use store::{OpenOptions, Ownership, Store};
 pub use tree::Failpoint;
 
+mod cache_sharing;
 mod layers;
 pub mod listing;
 pub mod root;
 pub mod snapshot;
 
+pub use cache_sharing::{CacheMount, Sharing};
 pub use layers::{LayerBuilder, NewLayer, Unpacked};
 pub use listing::{ContentDigest, Listing, ListingBuilder, Tree};
 pub use root::{FileKind, Inode, Root, User};

@@ -136,7 +136,7 @@ impl Listing {
     }
 
     /// The entries directly in a directory.
-    pub(crate) fn children<'a, 'd>(&'a self, dir: &'d Path) -> impl Iterator<Item = &'a Record> {
+    pub(crate) fn children<'a>(&'a self, dir: &Path) -> impl Iterator<Item = &'a Record> {
         let mut rest = &self.records[self.records.partition_point(|record| record.path() <= dir)..];
         std::iter::from_fn(move || {
             let (first, _) = rest.split_first()?;

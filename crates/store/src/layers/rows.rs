@@ -1,8 +1,9 @@
 //! Queries on the tables of layers. Does not know directories.
 
 use cooper_oci::{Compression, Descriptor, Digest};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::leases::Held;
 use crate::{Error, ErrorKind, LayerId, Result, Store};
 
 /// What the compression column says; levels do not matter to whoever reads.
@@ -12,6 +13,11 @@ fn column(compression: Compression) -> &'static str {
         Compression::Gzip(_) => "gzip",
         Compression::Zstd(_) => "zstd",
     }
+}
+
+/// What a build makes is held until the build ends: nothing refers to it yet.
+fn hold(store: &Store, c: &Connection, id: &LayerId) -> Result<()> {
+    store.build.as_ref().map_or(Ok(()), |lease| lease.insert_row(c, Held::Layer, id.as_str()))
 }
 
 /// A layer whose directory is complete; `publish` gives it its name in the same transaction, as collectors expect.
@@ -25,6 +31,7 @@ pub(crate) fn publish(
 ) -> Result<()> {
     let (now, state) = (store.now(), store.volatile());
     store.db().write_with(false, |c| {
+        hold(store, c, id)?;
         c.prepare_cached(
             "INSERT INTO layers(id, diff_id, size, created, used, unpacked, state, parent_chain)
              VALUES(?1, ?2, ?3, ?4, ?4, 1, ?5, ?6)
@@ -44,6 +51,7 @@ pub(crate) fn publish_packed(
 ) -> Result<()> {
     let (now, state) = (store.now(), store.volatile());
     store.db().write_with(false, |c| {
+        hold(store, c, id)?;
         c.prepare_cached(
             "INSERT INTO layers(id, diff_id, size, created, used, unpacked, state) VALUES(?1, ?2, 0, ?3, ?3, 0, ?4)
              ON CONFLICT(id) DO UPDATE SET used = excluded.used",
@@ -56,13 +64,14 @@ pub(crate) fn publish_packed(
 /// A layer known by its diff id; nothing changes if it is there already.
 pub(crate) fn insert_known(store: &Store, id: &LayerId, diff_id: &Digest) -> Result<()> {
     let (now, state) = (store.now(), store.volatile());
-    store.db().write(|c| {
+    store.db().write_with(false, |c| {
+        hold(store, c, id)?;
         c.prepare_cached(
             "INSERT INTO layers(id, diff_id, size, created, used, unpacked, state) VALUES(?1, ?2, 0, ?3, ?3, 0, ?4)
              ON CONFLICT(id) DO UPDATE SET used = excluded.used",
         )?
-        .execute(params![id.as_str(), diff_id.to_string(), now, state])
-        .map(drop)
+        .execute(params![id.as_str(), diff_id.to_string(), now, state])?;
+        Ok(())
     })
 }
 

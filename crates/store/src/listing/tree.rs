@@ -163,7 +163,7 @@ fn hidden_above(layer: &Listing, path: &Path) -> bool {
     })
 }
 
-fn removed_in<'a, 'd>(layer: &'a Listing, dir: &'d Path) -> impl Iterator<Item = &'a OsStr> {
+fn removed_in<'a>(layer: &'a Listing, dir: &Path) -> impl Iterator<Item = &'a OsStr> {
     let start = layer.removed.partition_point(|path| path.as_path() <= dir);
     layer.removed[start..]
         .iter()

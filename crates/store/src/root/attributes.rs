@@ -155,14 +155,6 @@ pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> rustix::io::R
     rustix::fs::setxattr(by_proc(fd), OsStr::from_bytes(name), value, XattrFlags::empty())
 }
 
-/// Removes an extended attribute; a missing one is fine.
-pub(crate) fn remove_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
-    match rustix::fs::removexattr(by_proc(fd), OsStr::from_bytes(name)) {
-        Err(Errno::NODATA) => Ok(()),
-        result => result,
-    }
-}
-
 /// One extended attribute; `None` if missing.
 pub fn xattr(fd: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
     value(&by_proc(fd), name)

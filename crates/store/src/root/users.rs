@@ -10,7 +10,7 @@ use super::Root;
 use crate::{Error, ErrorKind, Result};
 
 /// Largest passwd or group file that is read: some 200,000 accounts (CVE-2024-9676 and its kin).
-pub const MAX_ACCOUNTS_LEN: u64 = 16 << 20;
+const MAX_ACCOUNTS_LEN: u64 = 16 << 20;
 /// Supplementary groups given to a process: the kernel's NGROUPS_MAX.
 const MAX_GROUPS: usize = 65536;
 /// Largest id: larger ones are negative in programs that keep them in 32 signed bits.

@@ -8,21 +8,28 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use cooper_oci::{Entry, Mtime};
-use rustix::fs::{AtFlags, CWD};
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::{Mounted, Snapshotter, View, root_of};
 use crate::layers::dir::{LayerDir, OPAQUE};
 use crate::layers::scan::{Visit, scan};
 use crate::layers::{dress_root, remove_path};
-use crate::root::{FileKind, Inode, attributes, names, refused};
+use crate::root::{FileKind, attributes, names, refused};
 use crate::{Error, Ownership, Result};
 
 /// The copying snapshotter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Native;
 
-/// What tells an inode that was touched from one that was not: its number, kind and change time.
-type Stamp = ((u64, u64), bool, (i64, i64));
+/// What tells an inode that was touched from one that was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    /// Inode number and birth: numbers are used again at once.
+    id: (u64, (i64, u32)),
+    is_dir: bool,
+    /// Change time.
+    ctime: (i64, u32),
+}
 
 #[derive(Debug)]
 struct Copied {
@@ -82,10 +89,12 @@ fn stamp_below(root: &crate::Root, dir: &Path, out: &mut BTreeMap<PathBuf, Stamp
     let fd = root.open_dir(dir)?;
     for (name, kind) in names(fd.as_fd()).map_err(refused("list", dir))? {
         let path = dir.join(&name);
-        let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(refused("stat", &path))?;
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let stat = rustix::fs::statx(&fd, &name, AtFlags::SYMLINK_NOFOLLOW, wanted).map_err(refused("stat", &path))?;
         let is_dir = kind == FileKind::Dir;
-        let ctime = (stat.st_ctime, stat.st_ctime_nsec as i64);
-        out.insert(path.clone(), ((stat.st_dev, stat.st_ino), is_dir, ctime));
+        let (birth, change) = (stat.stx_btime, stat.stx_ctime);
+        let id = (stat.stx_ino, (birth.tv_sec, birth.tv_nsec));
+        out.insert(path.clone(), Stamp { id, is_dir, ctime: (change.tv_sec, change.tv_nsec) });
         if is_dir {
             stamp_below(root, &path, out)?;
         }
@@ -98,33 +107,29 @@ impl Mounted for Copied {
         let (root, upper) = (root_of(&self.work), self.work.join("upper"));
         let after = stamps(&root)?;
         std::fs::create_dir(&upper).map_err(|error| Error::at("create", &upper, error))?;
-        let mut keep = BTreeMap::new();
+        let mut keep: BTreeMap<&Path, bool> = BTreeMap::new();
         for (path, stamp) in after.iter().filter(|(path, stamp)| self.before.get(*path) != Some(stamp)) {
-            path.ancestors()
-                .skip(1)
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .for_each(|dir| drop(keep.insert(dir, true)));
-            keep.insert(path, stamp.1);
+            keep.extend(parents(path).map(|dir| (dir, true)));
+            keep.insert(path, stamp.is_dir);
         }
         let gone = gone(&self.before, &after);
         for path in &gone {
-            path.ancestors()
-                .skip(1)
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .for_each(|dir| drop(keep.insert(dir, true)));
+            keep.extend(parents(path).map(|dir| (dir, true)));
         }
+        let mut times = Vec::new();
         for (path, is_dir) in &keep {
-            take(&root, &upper, path, *is_dir)?;
-            if *is_dir && self.before.get(*path).is_some_and(|old| after.get(*path).is_none_or(|new| new.0 != old.0)) {
+            // Before its children move away, which changes it.
+            times.extend(take(&root, &upper, path, *is_dir)?.map(|mtime| (*path, mtime)));
+            if *is_dir && self.before.contains_key(*path) && !same_dir(self.before.get(*path), after.get(*path)) {
                 mark_opaque(&upper.join(path))?;
             }
         }
         let mut dir = LayerDir::open(&upper, Ownership::All)?;
         gone.iter().try_for_each(|path| dir.remove(path))?;
         dir.finish()?;
-        // The times of directories last: everything above changed them.
-        for (path, _) in keep.iter().rev().filter(|(_, is_dir)| **is_dir) {
-            same_time(&root.join(path), &upper.join(path))?;
+        for (path, mtime) in times.into_iter().rev() {
+            let held = crate::Root::open(&upper.join(path))?;
+            attributes::set_mtime(held.as_fd(), mtime).map_err(refused("set the time of", path))?;
         }
         copy_attributes(&root, &upper)?;
         remove_path(&root)?;
@@ -134,37 +139,44 @@ impl Mounted for Copied {
 
 /// Names that were there and are not, the topmost of each tree.
 fn gone<'a>(before: &'a BTreeMap<PathBuf, Stamp>, after: &BTreeMap<PathBuf, Stamp>) -> Vec<&'a PathBuf> {
-    let is_dir = |path: &Path| path.as_os_str().is_empty() || after.get(path).is_some_and(|stamp| stamp.1);
+    let is_dir = |path: &Path| path.as_os_str().is_empty() || after.get(path).is_some_and(|stamp| stamp.is_dir);
     before
         .keys()
         .filter(|path| !after.contains_key(*path) && path.parent().is_some_and(is_dir))
-        .filter(|path| {
-            path.parent().is_none_or(|dir| before.get(dir).map(|old| old.0) == after.get(dir).map(|new| new.0))
-        })
+        .filter(|path| path.parent().is_none_or(|dir| same_dir(before.get(dir), after.get(dir))))
         .collect()
 }
 
-/// Moves a file, or makes a directory with the attributes of the one it stands for. Nothing runs in the view any more,
-/// so paths may be joined; the last name is never followed.
-fn take(root: &Path, upper: &Path, path: &Path, is_dir: bool) -> Result<()> {
+/// The directories above a path, without the root.
+fn parents(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty())
+}
+
+/// One directory, still the same.
+fn same_dir(before: Option<&Stamp>, after: Option<&Stamp>) -> bool {
+    match (before, after) {
+        (Some(before), Some(after)) => before.id == after.id && before.is_dir && after.is_dir,
+        // The root, which has no stamp.
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Moves a file, or makes a directory with the attributes of the one it stands for, whose time is given back. Nothing
+/// runs in the view any more, so paths may be joined; the last name is never followed.
+fn take(root: &Path, upper: &Path, path: &Path, is_dir: bool) -> Result<Option<Mtime>> {
     let (from, to) = (root.join(path), upper.join(path));
     if !is_dir {
-        return rustix::fs::renameat(CWD, &from, CWD, &to).map_err(refused("move", &from));
+        return rustix::fs::renameat(CWD, &from, CWD, &to).map(|()| None).map_err(refused("move", &from));
     }
     std::fs::create_dir(&to).map_err(|error| Error::at("create", &to, error))?;
-    copy_attributes(&from, &to)
+    copy_attributes(&from, &to).map(Some)
 }
 
-fn copy_attributes(from: &Path, to: &Path) -> Result<()> {
+fn copy_attributes(from: &Path, to: &Path) -> Result<Mtime> {
     let entry = crate::layers::scan::root_entry(from)?;
-    dress_root(to, &entry, true)
-}
-
-fn same_time(from: &Path, to: &Path) -> Result<()> {
-    // `from` lost what moved away, and its time with it: the later of the two is as good as any, and is clamped anyway.
-    let inode: Inode = crate::Root::open(from)?.lstat(Path::new("."))?;
-    let root = crate::Root::open(to)?;
-    attributes::set_mtime(root.as_fd(), inode.mtime).map_err(refused("set the time of", to))
+    dress_root(to, &entry, true)?;
+    Ok(entry.mtime)
 }
 
 fn mark_opaque(path: &Path) -> Result<()> {
