@@ -97,6 +97,11 @@ fn similar_names(context: &Path) -> Vec<String> {
     similar
 }
 
+/// The text of the ignore file at the root of a named context.
+pub(crate) fn named_ignore(dir: &Path) -> CommandResult<Option<String>> {
+    Ok(ignore_file(dir, None)?.map(|(text, _)| text))
+}
+
 /// `<Dockerfile>.dockerignore` replaces the context's own ignore file; the two are never merged.
 fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Option<(String, String)>> {
     let beside = dockerfile.map(|file| {

@@ -26,9 +26,13 @@ pub(super) fn make(
     let epoch = epoch(&build_args, environment)?;
     let mut session = session(args, environment)?;
     let mut contexts = BTreeMap::new();
+    let mut context_ignores = BTreeMap::new();
     for text in &args.contexts {
         let (name, context, dir) = values::named_context(text)?;
-        session.contexts.extend(dir.map(|dir| (name.clone(), dir)));
+        if let Some(dir) = dir {
+            context_ignores.extend(context::named_ignore(&dir)?.map(|text| (name.clone(), text)));
+            session.contexts.insert(name.clone(), dir);
+        }
         contexts.insert(name, context);
     }
     let inputs = context::find(&args.path, args.file.as_deref(), stdin)?;
@@ -43,6 +47,7 @@ pub(super) fn make(
         target: args.target.clone().filter(|target| !target.is_empty()),
         platforms: platforms(args, environment)?,
         contexts,
+        context_ignores,
         tags: args.tags.iter().map(|text| image_name(text)).collect::<CommandResult<_>>()?,
         exports,
         no_cache: args.no_cache,
@@ -231,6 +236,16 @@ mod tests {
             let message = request(flags, &[]).unwrap_err();
             assert!(message.contains(expect), "{flags:?}: {message}");
         }
+    }
+
+    #[test]
+    fn a_named_context_brings_its_own_ignore_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".dockerignore"), "target\n").unwrap();
+        let place = format!("src={}", dir.path().display());
+        let (request, session) = request(&["--build-context", &place], &[]).unwrap();
+        assert_eq!(request.context_ignores, BTreeMap::from([("src".to_owned(), "target\n".to_owned())]));
+        assert!(session.contexts.contains_key("src"));
     }
 
     #[test]
