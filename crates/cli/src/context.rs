@@ -97,6 +97,11 @@ fn similar_names(context: &Path) -> Vec<String> {
     similar
 }
 
+/// The text of the ignore file at the root of a named context.
+pub(crate) fn named_ignore(dir: &Path) -> CommandResult<Option<String>> {
+    Ok(ignore_file(dir, None)?.map(|(text, _)| text))
+}
+
 /// `<Dockerfile>.dockerignore` replaces the context's own ignore file; the two are never merged.
 fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Option<(String, String)>> {
     let beside = dockerfile.map(|file| {
@@ -108,12 +113,6 @@ fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Optio
     let Some(file) = candidates.find(|file| file.is_file()) else { return Ok(None) };
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Some((read_file(&file)?, name)))
-}
-
-/// The ignore file at the root of a named context.
-pub(crate) fn own_ignore(dir: &Path) -> CommandResult<Option<String>> {
-    let file = dir.join(".dockerignore");
-    if file.is_file() { read_file(&file).map(Some) } else { Ok(None) }
 }
 
 fn read_file(path: &Path) -> CommandResult<String> {

@@ -91,7 +91,7 @@ impl BuildWorker {
         let root = self.session.context(name).await?;
         let is_main = name == "context";
         let text = match &self.request.ignore {
-            Some((_, text)) if is_main => text.clone(),
+            Some((text, _)) if is_main => text.clone(),
             _ if is_main => String::new(),
             _ => self.request.context_ignores.get(name).cloned().unwrap_or_default(),
         };

@@ -30,7 +30,7 @@ pub(super) fn make(
     for text in &args.contexts {
         let (name, context, dir) = values::named_context(text)?;
         if let Some(dir) = dir {
-            context_ignores.extend(context::own_ignore(&dir)?.map(|text| (name.clone(), text)));
+            context_ignores.extend(context::named_ignore(&dir)?.map(|text| (name.clone(), text)));
             session.contexts.insert(name.clone(), dir);
         }
         contexts.insert(name, context);
@@ -236,6 +236,16 @@ mod tests {
             let message = request(flags, &[]).unwrap_err();
             assert!(message.contains(expect), "{flags:?}: {message}");
         }
+    }
+
+    #[test]
+    fn a_named_context_brings_its_own_ignore_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".dockerignore"), "target\n").unwrap();
+        let place = format!("src={}", dir.path().display());
+        let (request, session) = request(&["--build-context", &place], &[]).unwrap();
+        assert_eq!(request.context_ignores, BTreeMap::from([("src".to_owned(), "target\n".to_owned())]));
+        assert!(session.contexts.contains_key("src"));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use rustix::fs::{Mode, OFlags};
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult, Kind};
-use cooper_engine::RunRequest;
 use crate::surroundings::Surroundings;
+use cooper_engine::RunRequest;
 
 /// Run a command in a container of an image
 ///
