@@ -52,7 +52,10 @@ impl<W: Write> TarWriter<W> {
             self.inner.write_all(&self.buffer[..read]).map_err(unwritten)?;
             self.left -= read as u64;
         }
-        self.end().map_err(|_| changed(&entry.path))
+        if self.left != 0 {
+            return Err(changed(&entry.path));
+        }
+        self.end()
     }
 
     /// Writes the headers of an entry; its data follows through [`Write`], then [`TarWriter::end`].
