@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_oci::tar::TarWriter;
 use cooper_oci::{Compression, Descriptor, Digest, Entry, EntryKind, MediaType, Mtime};
-use cooper_store::{LayerId, OpenOptions, Sharing, SnapshotKind, Store};
+use cooper_store::{LayerId, OpenOptions, Ownership, Sharing, SnapshotKind, Store};
 
 const KINDS: [SnapshotKind; 2] = [SnapshotKind::Overlay, SnapshotKind::Native];
 
@@ -59,6 +59,15 @@ fn entries(text: &str) -> Vec<(Entry, String)> {
 }
 
 impl Scene {
+    /// A layer of one directory that others can write to, owned by 33.
+    fn owned(&self) -> LayerId {
+        let mut layer = self.store.new_layer(Compression::None, None).unwrap();
+        let mut dir = entry("a", EntryKind::Dir);
+        (dir.mode, dir.uid, dir.gid) = (0o1777, 33, 34);
+        layer.append(&dir, &mut std::io::empty()).unwrap();
+        layer.finish().unwrap().id
+    }
+
     /// A layer whose tar holds exactly these entries, as a foreign tool may have written it.
     fn foreign(&self, text: &str) -> LayerId {
         let mut tar = TarWriter::new(Vec::new());
@@ -384,4 +393,33 @@ fn cache_mounts_are_shared_private_or_locked() {
         drop(locked);
         assert_eq!(waiter.join().unwrap(), "1");
     });
+}
+
+#[test]
+fn privileged_implied_directories_keep_what_they_are_below() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    let layers = [scene.owned(), scene.foreign("f a/x 1")];
+    let mount = scene.store.mount(&layers, false).unwrap();
+    let meta = fs::metadata(mount.root().join("a")).unwrap();
+    assert_eq!(meta.mode() & 0o7777, 0o1777);
+    assert_eq!(fs::read_to_string(mount.root().join("a/x")).unwrap(), "1");
+}
+
+#[test]
+fn with_a_single_id_the_listing_has_the_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = OpenOptions::new("boot", || 1_000_000);
+    options.ownership = Ownership::Single;
+    let store = Store::open(&dir.path().join("store"), options).unwrap();
+    let scene = Scene { dir, store };
+    let id = scene.owned();
+    scene.store.unpack(std::slice::from_ref(&id)).unwrap();
+    let meta = fs::metadata(scene.store.layer_path(&id).join("fs/a")).unwrap();
+    assert_ne!(meta.uid(), 33);
+    let text = String::from_utf8(scene.store.listing(&id).unwrap().text()).unwrap();
+    assert!(text.starts_with("d 1777 33 34 "), "{text}");
+    assert!(scene.store.check_layer(&id).unwrap().is_empty());
 }

@@ -74,11 +74,13 @@ impl Mount {
     fn show(&mut self, kind: SnapshotKind, lowers: &[PathBuf]) -> Result<()> {
         let owners = self.store.ownership() == Ownership::All;
         let view = View { lowers, work: &self.work, root: &self.before, owners, readonly: self.readonly };
+        let mut note = None;
         let shown = match kind {
             SnapshotKind::Overlay => Overlay.mount(view),
             SnapshotKind::Native => Native.mount(view),
             SnapshotKind::Auto if lowers.len() > MAX_LOWERS => Native.mount(view),
-            SnapshotKind::Auto => Overlay.mount(view).or_else(|_| {
+            SnapshotKind::Auto => Overlay.mount(view).or_else(|error| {
+                note = Some(format!("files are copied: {}", chain_of(&error)));
                 // What the attempt made is in the way.
                 layers::remove_path(&self.work)?;
                 make_private(&self.work)?;
@@ -86,6 +88,7 @@ impl Mount {
             }),
         };
         self.mounted = Some(shown?);
+        self.warnings.extend(note);
         Ok(())
     }
 
@@ -117,6 +120,14 @@ impl Drop for Mount {
         drop(self.mounted.take());
         // What stays behind is swept once this process is gone.
         let _ = layers::remove_path(&self.work);
+    }
+}
+
+/// An error with its cause in one line.
+fn chain_of(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 
