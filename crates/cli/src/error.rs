@@ -159,6 +159,9 @@ impl From<cooper_engine::Error> for CommandError {
 /// What shells report for a program ended by SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
+/// What shells report for a program ended by SIGTERM.
+pub(crate) const TERMINATED: u8 = 143;
+
 fn hint_for(kind: cooper_engine::ErrorKind) -> Option<&'static str> {
     use cooper_engine::ErrorKind;
     match kind {

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of what is tested.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -68,11 +69,11 @@ impl Out {
         let name = |line: &str| {
             let (number, rest) = line.split_once(' ')?;
             let (_, instruction) = rest.strip_prefix('[')?.split_once("] ")?;
-            (number.starts_with('#') && ended(number)).then(|| instruction.to_owned())
+            (number.starts_with('#') && ended(number)).then(|| (instruction.to_owned(), number.to_owned()))
         };
-        let mut names: Vec<String> = self.stderr.lines().filter_map(name).collect();
-        names.sort();
-        names
+        // A step's title is shown again whenever its output goes on after another's.
+        let names: BTreeSet<_> = self.stderr.lines().filter_map(name).collect();
+        names.into_iter().map(|(name, _)| name).collect()
     }
 }
 
