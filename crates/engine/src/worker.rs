@@ -162,6 +162,8 @@ impl BuildWorker {
         step.state = journal::State::Ran;
         let step = step.clone();
         let read = |digest: &str| read_detail(&self.engine.store, digest);
+        // The first build of a thing says nothing of each step: there is nothing it could have been found by.
+        self.before.as_ref()?;
         journal::reasons(&step, &journal, self.before.as_ref(), &read).into_iter().next()
     }
 
