@@ -38,6 +38,11 @@ pub(crate) trait Files: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Everything below `dir` will be asked for.
+    fn read_ahead(&self, _dir: &Path) -> Result<()> {
+        Ok(())
+    }
+
     /// What hides or nearly matches a path that was not found, as hints.
     fn explain_missing(&self, _path: &Path) -> Vec<String> {
         Vec::new()
