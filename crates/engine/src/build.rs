@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_dockerfile::{
-    Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages, ast::Dockerfile, evaluate, lower, parse,
+    Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages, ast::{Dockerfile, Instruction, InstructionKind}, evaluate, lower, parse,
 };
 use cooper_llb::VertexId;
 use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform};
@@ -22,7 +22,7 @@ use crate::seal::Seals;
 use crate::source::{Image, Images, Remotes};
 use crate::worker::{BuildWorker, graph};
 use crate::{
-    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Request, Result, Session, StepId,
+    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session, StepId,
     Timestamps,
 };
 
@@ -83,6 +83,7 @@ impl Build {
             remotes: remotes.clone(),
             layouts: layouts(&request),
             pull: request.pull,
+            stages: OnceLock::new(),
             pinned: Mutex::default(),
         });
         Ok(Self {
@@ -100,6 +101,7 @@ impl Build {
 
     async fn run(self) -> Result<Outcome> {
         let (dockerfile, mut warnings) = self.parse()?;
+        self.images.stages.get_or_init(|| stage_names(&dockerfile));
         let mut planned = Vec::new();
         let mut first_step = 0;
         for platform in self.platforms() {
@@ -148,8 +150,9 @@ impl Build {
                 Evaluation::Failed => return Err(failed(diagnostics)),
                 Evaluation::Needs(needs) => needs,
             };
-            let fetched = try_join_all(needs.into_iter().map(|key| async move {
-                let image = self.images.pin(&key).await?;
+            let fetched = try_join_all(needs.into_iter().map(|(key, (first_line, last_line))| async move {
+                let placed = |error| Error { place: Some(Place { first_line, last_line }), ..error };
+                let image = self.images.pin(&key).await.map_err(placed)?;
                 Ok::<_, Error>((key, (*image.config).clone()))
             }));
             bases.extend(fetched.await?);
@@ -387,6 +390,14 @@ fn layouts(request: &Request) -> HashMap<String, std::path::PathBuf> {
         _ => None,
     };
     request.contexts.iter().filter_map(layout).collect()
+}
+
+fn stage_names(dockerfile: &Dockerfile) -> Vec<String> {
+    let name = |instruction: &Instruction| match &instruction.kind {
+        InstructionKind::From(from) => from.name.as_ref().map(|name| name.text.clone()),
+        _ => None,
+    };
+    dockerfile.instructions.iter().filter_map(name).collect()
 }
 
 fn needs_image(kind: ExportKind) -> bool {

@@ -122,6 +122,10 @@ fn conflict(what: &str, path: &Path, how: &str) -> Error {
 }
 
 impl Files for Draft {
+    fn called(&self) -> String {
+        "the files so far".to_owned()
+    }
+
     fn lookup(&self, path: &Path) -> Result<Option<Entry>> {
         match self.new.get(path) {
             Some((entry, _)) => Ok(Some(entry.clone())),

@@ -67,6 +67,10 @@ impl Files for LayerFiles {
         Ok(Box::new(file))
     }
 
+    fn called(&self) -> String {
+        "the files of the stage or image".to_owned()
+    }
+
     fn explain_missing(&self, path: &Path) -> Vec<String> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let Ok(children) = resolve(self, parent).and_then(|parent| self.children(&parent)) else { return Vec::new() };

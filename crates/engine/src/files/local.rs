@@ -266,6 +266,14 @@ impl Files for LocalFiles {
         unknown.par_iter().try_for_each(|entry| self.digest(entry).map(drop))
     }
 
+    fn called(&self) -> String {
+        format!("the {}", self.name)
+    }
+
+    fn shown(&self, path: &Path) -> String {
+        path.display().to_string()
+    }
+
     fn explain_missing(&self, path: &Path) -> Vec<String> {
         let on_disk = statat(self.root.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
         if on_disk && let Some(pattern) = self.ignore.which(&path.to_string_lossy()) {

@@ -43,6 +43,14 @@ pub(crate) trait Files: Debug + Send + Sync {
         Ok(())
     }
 
+    /// What the tree is called in a message: `the build context`.
+    fn called(&self) -> String;
+
+    /// A path as messages show it.
+    fn shown(&self, path: &Path) -> String {
+        format!("/{}", path.display())
+    }
+
     /// What hides or nearly matches a path that was not found, as hints.
     fn explain_missing(&self, _path: &Path) -> Vec<String> {
         Vec::new()
