@@ -1,6 +1,6 @@
 //! The journey of a build: this file is the table of contents.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +10,7 @@ use cooper_dockerfile::{
 use cooper_llb::VertexId;
 use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform};
 use cooper_solver::{KeyHasher, NodeId, Solver};
+use cooper_store::EventKind;
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
@@ -28,6 +29,9 @@ use crate::{
 
 /// Evaluation asks for bases again and again only if ONBUILD triggers bring new ones; this many rounds is beyond any real chain.
 const ROUNDS_MAX: usize = 64;
+
+/// One attempt finds one broken thing of each layer at worst; a disk with more than that is to be told of, not worked around.
+const HEALS_MAX: usize = 16;
 
 /// One platform's build, ready to be solved.
 struct Planned {
@@ -59,7 +63,42 @@ pub async fn build(
         error.dockerfile = error.dockerfile.or(Some(name));
         error
     };
-    Build::new(engine, request, session, events)?.run().await.map_err(attach)
+    healing(engine, request, session, &events).await.map_err(attach)
+}
+
+/// Builds, and builds again when what broke the build was moved aside by the store: then it is a miss and is made again.
+async fn healing(
+    engine: &Engine,
+    request: Request,
+    session: Arc<dyn Session>,
+    events: &Arc<dyn EventSink>,
+) -> Result<Outcome> {
+    // What went to standard output cannot be taken back.
+    let repeatable = request.exports.iter().all(|export| export.dest.is_some() || needs_no_dest(export.kind));
+    let mut seen = HashSet::new();
+    for _ in 0..HEALS_MAX {
+        let result = Build::new(engine, request.clone(), session.clone(), events.clone())?.run().await;
+        let healed = tell_mended(engine, &**events, &mut seen);
+        if result.is_ok() || !healed || !repeatable {
+            return result;
+        }
+    }
+    Build::new(engine, request, session, events.clone())?.run().await
+}
+
+/// Tells what the store found broken and moved aside; whether any of it was not `seen` before.
+fn tell_mended(engine: &Engine, events: &dyn EventSink, seen: &mut HashSet<String>) -> bool {
+    let mut new = false;
+    for event in engine.store.take_events() {
+        let done = match event.kind {
+            EventKind::Quarantined => "was broken and has been moved aside",
+            EventKind::Rebuilt => "was rebuilt",
+        };
+        let message = format!("{} of the store {done}: {}", event.subject, event.detail);
+        events.event(Event::Warning { message, diagnostic: None });
+        new |= event.kind == EventKind::Quarantined && seen.insert(event.subject);
+    }
+    new
 }
 
 struct Build {
@@ -388,6 +427,10 @@ fn layouts(request: &Request) -> HashMap<String, std::path::PathBuf> {
         _ => None,
     };
     request.contexts.iter().filter_map(layout).collect()
+}
+
+fn needs_no_dest(kind: ExportKind) -> bool {
+    matches!(kind, ExportKind::Image { .. } | ExportKind::Load)
 }
 
 fn needs_image(kind: ExportKind) -> bool {

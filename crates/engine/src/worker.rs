@@ -405,7 +405,12 @@ impl Worker for BuildWorker {
 
     async fn load(&self, record: &RecordId) -> Option<Filesystem> {
         let record = self.engine.store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
-        let present = |layer: &LayerId| self.engine.store.layer_exists(layer).unwrap_or(false);
+        let store = &self.engine.store;
+        // A layer that the store knows but has lost is made again, unless a base brings it.
+        let present = |layer: &LayerId| {
+            store.layer_exists(layer).unwrap_or(false)
+                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
+        };
         record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
     }
 

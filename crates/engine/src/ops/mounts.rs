@@ -213,7 +213,10 @@ fn private_name(out: &mut Prepared, id: &str, store: &Store) -> Result<String> {
             Err(e) => return Err(from_store(e, "cannot lock a cache mount")),
         }
     }
-    Err(Error::new(ErrorKind::User, format!("more than {PRIVATE_MAX} steps use the private cache mount `{id}` at once")))
+    Err(Error::new(
+        ErrorKind::User,
+        format!("more than {PRIVATE_MAX} steps use the private cache mount `{id}` at once"),
+    ))
 }
 
 /// Copies the initial content of a cache mount out of other layers.
