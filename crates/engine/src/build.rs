@@ -42,7 +42,6 @@ struct Planned {
 /// One platform's result.
 #[derive(Debug)]
 pub(crate) struct Built {
-    pub(crate) platform: Platform,
     pub(crate) lowered: Lowered,
     pub(crate) filesystem: Filesystem,
     pub(crate) bases: Vec<Image>,
@@ -60,7 +59,7 @@ pub async fn build(
 ) -> Result<Outcome> {
     let name = (request.dockerfile_name.clone(), request.dockerfile.clone());
     let attach = |mut error: Error| {
-        error.dockerfile = error.dockerfile.or(Some(name));
+        error.dockerfile = error.dockerfile.or(Some(Box::new(name)));
         error
     };
     healing(engine, request, session, &events).await.map_err(attach)
@@ -327,7 +326,7 @@ impl Build {
     }
 
     async fn solve_and_export(&self, planned: Vec<(Platform, Planned)>, first_step: u32) -> Result<Exported> {
-        let built = try_join_all(planned.into_iter().map(|(platform, plan)| self.solve(platform, plan))).await?;
+        let built = try_join_all(planned.into_iter().map(|(_, plan)| self.solve(plan))).await?;
         let mut images = Vec::new();
         for export in &self.request.exports {
             if needs_image(export.kind) {
@@ -348,12 +347,12 @@ impl Build {
         Ok(exported)
     }
 
-    async fn solve(&self, platform: Platform, plan: Planned) -> Result<Built> {
+    async fn solve(&self, plan: Planned) -> Result<Built> {
         let solver = Solver::new(plan.worker.clone(), graph(&plan.lowered.definition));
         let realized =
             solver.solve(NodeId(plan.lowered.root.0)).await.map_err(crate::error::SharedError::into_error)?;
         let bases = self.images.pinned.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        Ok(Built { platform, lowered: plan.lowered, filesystem: realized.output, bases })
+        Ok(Built { lowered: plan.lowered, filesystem: realized.output, bases })
     }
 
     async fn assemble(&self, built: &[Built], compression: Compression, force: bool) -> Result<(Descriptor, Digest)> {

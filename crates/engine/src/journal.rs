@@ -67,10 +67,10 @@ pub enum State {
 }
 
 /// Reads the file list of a digest, if it is still kept.
-pub type ReadList<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type ReadList<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Why `step` of `now` had to run, compared with the same step of `before`. Never empty.
-pub fn reasons(step: &Step, now: &Journal, before: Option<&Journal>, read: ReadList<'_>) -> Vec<String> {
+pub(crate) fn reasons(step: &Step, now: &Journal, before: Option<&Journal>, read: ReadList<'_>) -> Vec<String> {
     if step.no_cache {
         return vec!["the cache was switched off for it (--no-cache)".into()];
     }

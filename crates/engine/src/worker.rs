@@ -143,8 +143,8 @@ impl BuildWorker {
         error.place = error
             .place
             .or_else(|| vertex.meta.location.map(|l| Place { first_line: l.first_line, last_line: l.last_line }));
-        if let Some((name, _)) = error.step.as_mut().filter(|(name, _)| name.is_empty()) {
-            name.clone_from(&vertex.meta.name);
+        if let Some(step) = error.step.as_mut().filter(|step| step.0.is_empty()) {
+            step.0.clone_from(&vertex.meta.name);
         }
         error
     }
@@ -168,6 +168,7 @@ impl BuildWorker {
     /// Takes down the content keys of the contexts that a step reads, and the list of files where it is not known yet.
     async fn note_files(&self, node: NodeId, index: usize, lists: bool) {
         let vertex = self.vertex(node);
+        self.note_bases(vertex, index).await;
         for (i, input) in vertex.inputs.iter().enumerate() {
             let (Op::Source(Source::Local { name }), Selection::Paths(paths)) =
                 (&self.definition.vertex(input.vertex).op, vertex.op.selection(i))
@@ -183,6 +184,23 @@ impl BuildWorker {
             let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(step) = journal.steps.get_mut(index) {
                 step.files.insert(name.clone(), (key.to_string(), list));
+            }
+        }
+    }
+
+    /// Takes down which images a step stands on: a base that moved is the commonest reason to run again.
+    async fn note_bases(&self, vertex: &Vertex, index: usize) {
+        for input in &vertex.inputs {
+            let Op::Source(source) = &self.definition.vertex(input.vertex).op else { continue };
+            let Some(key) = base_key(source) else { continue };
+            let Ok(image) = self.images.pin(&key).await else { continue };
+            let name = match key {
+                BaseKey::Image { reference, .. } => format!("base image {}", reference.familiar()),
+                BaseKey::OciLayout { name, .. } => format!("base image {name}"),
+            };
+            let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(step) = journal.steps.get_mut(index).filter(|step| step.inputs.iter().all(|i| i.name != name)) {
+                step.inputs.push(KeyInput { name, value: image.manifest.to_string() });
             }
         }
     }

@@ -17,11 +17,14 @@ const FETCHES: usize = 4;
 
 type Place = Arc<dyn Blobs>;
 
+/// A blob, where it is to be had, and its fetch, which happens once.
+type Known = (Descriptor, Place, Arc<OnceCell<()>>);
+
 /// Which place has which blob that the store may lack.
 #[derive(Debug)]
 pub(crate) struct Remotes {
     store: Store,
-    blobs: Mutex<HashMap<Digest, (Descriptor, Place, Arc<OnceCell<()>>)>>,
+    blobs: Mutex<HashMap<Digest, Known>>,
     layers: Mutex<HashMap<LayerId, Descriptor>>,
 }
 
