@@ -8,7 +8,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 use cooper_dockerfile::BaseKey;
 use cooper_llb::{
-    Definition, Exec, FileOp, Ignore, KeyInput, Op, Paths, Selection, Source, SourceLocation, Vertex, VertexId, op_digest,
+    Definition, Exec, FileOp, Ignore, KeyInput, Op, Paths, Selection, Source, SourceLocation, Vertex, VertexId,
+    op_digest,
 };
 use cooper_oci::Compression;
 use cooper_solver::{Edge, Graph, Key, KeyHasher, Node, NodeId, Part, RecordId, Saved, Worker};
@@ -141,9 +142,8 @@ impl BuildWorker {
     /// Puts the place in the Dockerfile on an error that has none: that of the vertex, else of the first that reads it.
     fn placed(&self, vertex: &Vertex, mut error: Error) -> Error {
         let vertices = &self.definition.vertices;
-        let reads = |user: &&Vertex| {
-            user.inputs.iter().any(|input| std::ptr::eq(self.definition.vertex(input.vertex), vertex))
-        };
+        let reads =
+            |user: &&Vertex| user.inputs.iter().any(|input| std::ptr::eq(self.definition.vertex(input.vertex), vertex));
         let location = vertex.meta.location.or_else(|| vertices.iter().find(reads).and_then(|user| user.meta.location));
         let place = |l: SourceLocation| Place { first_line: l.first_line, last_line: l.last_line };
         error.place = error.place.or_else(|| location.map(place));
@@ -439,7 +439,12 @@ impl Worker for BuildWorker {
 
     async fn load(&self, record: &RecordId) -> Option<Filesystem> {
         let record = self.engine.store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
-        let present = |layer: &LayerId| self.engine.store.layer_exists(layer).unwrap_or(false);
+        let store = &self.engine.store;
+        // A layer that the store knows but has lost is made again, unless a base brings it.
+        let present = |layer: &LayerId| {
+            store.layer_exists(layer).unwrap_or(false)
+                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
+        };
         record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
     }
 
