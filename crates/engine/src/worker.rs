@@ -211,8 +211,8 @@ impl BuildWorker {
             let Some(key) = base_key(source) else { continue };
             let Ok(image) = self.images.pin(&key).await else { continue };
             let name = match key {
-                BaseKey::Image { reference, .. } => format!("base image {}", reference.familiar()),
-                BaseKey::OciLayout { name, .. } => format!("base image {name}"),
+                BaseKey::Image { reference, .. } => format!("{} {}", journal::BASE, reference.familiar()),
+                BaseKey::OciLayout { name, .. } => format!("{} {name}", journal::BASE),
             };
             let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(step) = journal.steps.get_mut(index).filter(|step| step.inputs.iter().all(|i| i.name != name)) {
