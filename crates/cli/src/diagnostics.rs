@@ -7,7 +7,7 @@ use cooper_engine::Error;
 /// The lines of the Dockerfile an error belongs to: its diagnostics if it has some, else its place.
 /// The drawing says the error's message itself.
 pub(crate) fn excerpt_of(error: &Error) -> Option<String> {
-    let (name, text) = error.dockerfile.as_ref()?;
+    let (name, text) = error.dockerfile.as_deref()?;
     if !error.diagnostics.is_empty() {
         return Some(cooper_dockerfile::render(&error.diagnostics, name, text, false));
     }

@@ -147,7 +147,7 @@ impl From<cooper_engine::Error> for CommandError {
         command.excerpt = excerpt.map(Into::into);
         command.hints = std::mem::take(&mut error.hints);
         command.hints.extend(hint_for(error.kind).map(str::to_owned));
-        command.step = error.step.take().map(Box::new);
+        command.step = error.step.take();
         command.source = error.source.take();
         if error.kind == cooper_engine::ErrorKind::Cancelled {
             command.kind = Kind::Code(INTERRUPTED);
@@ -217,9 +217,9 @@ mod tests {
         let mut error = cooper_engine::Error::new(ErrorKind::Step, "`make` exited with 2")
             .with_source(std::io::Error::other("no space left"))
             .with_hint("run `cooper prune`");
-        error.dockerfile = Some(("Dockerfile".into(), "FROM a\nRUN make\n".into()));
+        error.dockerfile = Some(Box::new(("Dockerfile".into(), "FROM a\nRUN make\n".into())));
         error.place = Some(Place { first_line: 2, last_line: 2 });
-        error.step = Some(("[2/2] RUN make".into(), vec!["cc main.c".into(), "boom".into()]));
+        error.step = Some(Box::new(("[2/2] RUN make".into(), vec!["cc main.c".into(), "boom".into()])));
         let error = CommandError::from(error);
         insta::assert_snapshot!(error.message());
         assert_eq!(error.exit_code(), 1);

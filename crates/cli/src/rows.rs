@@ -2,7 +2,6 @@
 //!
 //! Knows nothing of the store and the engine.
 
-
 use cooper_oci::{Digest, Reference};
 
 /// An image in the store.

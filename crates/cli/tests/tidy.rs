@@ -55,7 +55,7 @@ fn function_name(line: &str) -> Option<String> {
     let is_modifier =
         |word: &str| matches!(word, "pub" | "async" | "const" | "unsafe" | "extern") || word.starts_with("pub(");
     let word = words.by_ref().find(|word| !is_modifier(word))?;
-    (word == "fn" && line.ends_with('{') || word == "fn" && line.ends_with('(')).then_some(())?;
+    (word == "fn" && line.ends_with(['{', '('])).then_some(())?;
     Some(words.next()?.split(['(', '<']).next()?.to_owned())
 }
 

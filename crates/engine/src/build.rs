@@ -1,15 +1,18 @@
 //! The journey of a build: this file is the table of contents.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_dockerfile::{
-    Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages, ast::{Dockerfile, Instruction, InstructionKind}, evaluate, lower, parse,
+    Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages,
+    ast::{Dockerfile, Instruction, InstructionKind},
+    evaluate, lower, parse,
 };
 use cooper_llb::VertexId;
 use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform};
 use cooper_solver::{KeyHasher, NodeId, Solver};
+use cooper_store::EventKind;
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
@@ -22,12 +25,15 @@ use crate::seal::Seals;
 use crate::source::{Image, Images, Remotes};
 use crate::worker::{BuildWorker, graph};
 use crate::{
-    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session, StepId,
-    Timestamps,
+    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session,
+    StepId, Timestamps,
 };
 
 /// Evaluation asks for bases again and again only if ONBUILD triggers bring new ones; this many rounds is beyond any real chain.
 const ROUNDS_MAX: usize = 64;
+
+/// One attempt finds one broken thing of each layer at worst; a disk with more than that is to be told of, not worked around.
+const HEALS_MAX: usize = 16;
 
 /// One platform's build, ready to be solved.
 struct Planned {
@@ -38,7 +44,6 @@ struct Planned {
 /// One platform's result.
 #[derive(Debug)]
 pub(crate) struct Built {
-    pub(crate) platform: Platform,
     pub(crate) lowered: Lowered,
     pub(crate) filesystem: Filesystem,
     pub(crate) bases: Vec<Image>,
@@ -56,10 +61,45 @@ pub async fn build(
 ) -> Result<Outcome> {
     let name = (request.dockerfile_name.clone(), request.dockerfile.clone());
     let attach = |mut error: Error| {
-        error.dockerfile = error.dockerfile.or(Some(name));
+        error.dockerfile = error.dockerfile.or(Some(Box::new(name)));
         error
     };
-    Build::new(engine, request, session, events)?.run().await.map_err(attach)
+    healing(engine, request, session, &events).await.map_err(attach)
+}
+
+/// Builds, and builds again when what broke the build was moved aside by the store: then it is a miss and is made again.
+async fn healing(
+    engine: &Engine,
+    request: Request,
+    session: Arc<dyn Session>,
+    events: &Arc<dyn EventSink>,
+) -> Result<Outcome> {
+    // What went to standard output cannot be taken back.
+    let repeatable = request.exports.iter().all(|export| export.dest.is_some() || needs_no_dest(export.kind));
+    let mut seen = HashSet::new();
+    for _ in 0..HEALS_MAX {
+        let result = Build::new(engine, request.clone(), session.clone(), events.clone())?.run().await;
+        let healed = tell_mended(engine, &**events, &mut seen);
+        if result.is_ok() || !healed || !repeatable {
+            return result;
+        }
+    }
+    Build::new(engine, request, session, events.clone())?.run().await
+}
+
+/// Tells what the store found broken and moved aside; whether any of it was not `seen` before.
+fn tell_mended(engine: &Engine, events: &dyn EventSink, seen: &mut HashSet<String>) -> bool {
+    let mut new = false;
+    for event in engine.store.take_events() {
+        let done = match event.kind {
+            EventKind::Quarantined => "was broken and has been moved aside",
+            EventKind::Rebuilt => "was rebuilt",
+        };
+        let message = format!("{} of the store {done}: {}", event.subject, event.detail);
+        events.event(Event::Warning { message, diagnostic: None });
+        new |= event.kind == EventKind::Quarantined && seen.insert(event.subject);
+    }
+    new
 }
 
 struct Build {
@@ -291,7 +331,7 @@ impl Build {
     }
 
     async fn solve_and_export(&self, planned: Vec<(Platform, Planned)>, first_step: u32) -> Result<Exported> {
-        let built = try_join_all(planned.into_iter().map(|(platform, plan)| self.solve(platform, plan))).await?;
+        let built = try_join_all(planned.into_iter().map(|(_, plan)| self.solve(plan))).await?;
         let mut images = Vec::new();
         for export in &self.request.exports {
             if needs_image(export.kind) {
@@ -312,12 +352,12 @@ impl Build {
         Ok(exported)
     }
 
-    async fn solve(&self, platform: Platform, plan: Planned) -> Result<Built> {
+    async fn solve(&self, plan: Planned) -> Result<Built> {
         let solver = Solver::new(plan.worker.clone(), graph(&plan.lowered.definition));
         let realized =
             solver.solve(NodeId(plan.lowered.root.0)).await.map_err(crate::error::SharedError::into_error)?;
         let bases = self.images.pinned.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        Ok(Built { platform, lowered: plan.lowered, filesystem: realized.output, bases })
+        Ok(Built { lowered: plan.lowered, filesystem: realized.output, bases })
     }
 
     async fn assemble(&self, built: &[Built], compression: Compression, force: bool) -> Result<(Descriptor, Digest)> {
@@ -399,6 +439,10 @@ fn stage_names(dockerfile: &Dockerfile) -> Vec<String> {
         _ => None,
     };
     dockerfile.instructions.iter().filter_map(name).collect()
+}
+
+fn needs_no_dest(kind: ExportKind) -> bool {
+    matches!(kind, ExportKind::Image { .. } | ExportKind::Load)
 }
 
 fn needs_image(kind: ExportKind) -> bool {

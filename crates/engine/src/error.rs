@@ -50,13 +50,13 @@ pub struct Error {
     /// Where in the Dockerfile.
     pub place: Option<Place>,
     /// The failed step's name and the last lines of its output.
-    pub step: Option<(String, Vec<String>)>,
+    pub step: Option<Box<(String, Vec<String>)>>,
     /// Exit code of the failed step's process.
-    pub exit_code: Option<i32>,
+    pub exit_code: Option<u8>,
     /// Diagnostics of the Dockerfile, when those are the reason.
     pub diagnostics: Vec<Diagnostic>,
     /// Name and text of the Dockerfile, to draw places in.
-    pub dockerfile: Option<(String, String)>,
+    pub dockerfile: Option<Box<(String, String)>>,
     /// What to try next.
     pub hints: Vec<String>,
     /// The cause.

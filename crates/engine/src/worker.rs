@@ -8,7 +8,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 use cooper_dockerfile::BaseKey;
 use cooper_llb::{
-    Definition, Exec, FileOp, Ignore, KeyInput, Op, Paths, Selection, Source, SourceLocation, Vertex, VertexId, op_digest,
+    Definition, Exec, FileOp, Ignore, KeyInput, Op, Paths, Selection, Source, SourceLocation, Vertex, VertexId,
+    op_digest,
 };
 use cooper_oci::Compression;
 use cooper_solver::{Edge, Graph, Key, KeyHasher, Node, NodeId, Part, RecordId, Saved, Worker};
@@ -141,14 +142,13 @@ impl BuildWorker {
     /// Puts the place in the Dockerfile on an error that has none: that of the vertex, else of the first that reads it.
     fn placed(&self, vertex: &Vertex, mut error: Error) -> Error {
         let vertices = &self.definition.vertices;
-        let reads = |user: &&Vertex| {
-            user.inputs.iter().any(|input| std::ptr::eq(self.definition.vertex(input.vertex), vertex))
-        };
+        let reads =
+            |user: &&Vertex| user.inputs.iter().any(|input| std::ptr::eq(self.definition.vertex(input.vertex), vertex));
         let location = vertex.meta.location.or_else(|| vertices.iter().find(reads).and_then(|user| user.meta.location));
         let place = |l: SourceLocation| Place { first_line: l.first_line, last_line: l.last_line };
         error.place = error.place.or_else(|| location.map(place));
-        if let Some((name, _)) = error.step.as_mut().filter(|(name, _)| name.is_empty()) {
-            name.clone_from(&vertex.meta.name);
+        if let Some(step) = error.step.as_mut().filter(|step| step.0.is_empty()) {
+            step.0.clone_from(&vertex.meta.name);
         }
         error
     }
@@ -176,6 +176,8 @@ impl BuildWorker {
         step.state = journal::State::Ran;
         let step = step.clone();
         let read = |digest: &str| read_detail(&self.engine.store, digest);
+        // The first build of a thing says nothing of each step: there is nothing it could have been found by.
+        self.before.as_ref()?;
         journal::reasons(&step, &journal, self.before.as_ref(), &read).into_iter().next()
     }
 
@@ -200,6 +202,7 @@ impl BuildWorker {
     /// Takes down the content keys of the contexts that a step reads, and the list of files where it is not known yet.
     async fn note_files(&self, node: NodeId, index: usize, lists: bool) {
         let vertex = self.vertex(node);
+        self.note_bases(vertex, index).await;
         for (i, input) in vertex.inputs.iter().enumerate() {
             let (Op::Source(Source::Local { name }), Selection::Paths(paths)) =
                 (&self.definition.vertex(input.vertex).op, vertex.op.selection(i))
@@ -215,6 +218,23 @@ impl BuildWorker {
             let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(step) = journal.steps.get_mut(index) {
                 step.files.insert(name.clone(), (key.to_string(), list));
+            }
+        }
+    }
+
+    /// Takes down which images a step stands on: a base that moved is the commonest reason to run again.
+    async fn note_bases(&self, vertex: &Vertex, index: usize) {
+        for input in &vertex.inputs {
+            let Op::Source(source) = &self.definition.vertex(input.vertex).op else { continue };
+            let Some(key) = base_key(source) else { continue };
+            let Ok(image) = self.images.pin(&key).await else { continue };
+            let name = match key {
+                BaseKey::Image { reference, .. } => format!("{} {}", journal::BASE, reference.familiar()),
+                BaseKey::OciLayout { name, .. } => format!("{} {name}", journal::BASE),
+            };
+            let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(step) = journal.steps.get_mut(index).filter(|step| step.inputs.iter().all(|i| i.name != name)) {
+                step.inputs.push(KeyInput { name, value: image.manifest.to_string() });
             }
         }
     }
@@ -438,7 +458,12 @@ impl Worker for BuildWorker {
 
     async fn load(&self, record: &RecordId) -> Option<Filesystem> {
         let record = self.engine.store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
-        let present = |layer: &LayerId| self.engine.store.layer_exists(layer).unwrap_or(false);
+        let store = &self.engine.store;
+        // A layer that the store knows but has lost is made again, unless a base brings it.
+        let present = |layer: &LayerId| {
+            store.layer_exists(layer).unwrap_or(false)
+                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
+        };
         record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
     }
 

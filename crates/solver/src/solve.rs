@@ -9,7 +9,10 @@ use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 
 use crate::{Edge, Graph, Key, KeyHasher, NodeId, Part, RecordId, Saved, Worker};
 
-type Memo<K, T, E> = Mutex<HashMap<K, Shared<BoxFuture<'static, Result<T, E>>>>>;
+/// A future that many may wait for.
+type Once<T, E> = Shared<BoxFuture<'static, Result<T, E>>>;
+
+type Memo<K, T, E> = Mutex<HashMap<K, Once<T, E>>>;
 
 /// A realized node: the identity and the value of its result.
 #[derive(Clone, Debug)]
@@ -42,7 +45,7 @@ fn once<K: Eq + Hash, T: Clone, E: Clone>(
     memo: &Memo<K, T, E>,
     key: K,
     make: impl FnOnce() -> BoxFuture<'static, Result<T, E>>,
-) -> Shared<BoxFuture<'static, Result<T, E>>> {
+) -> Once<T, E> {
     let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
     memo.entry(key).or_insert_with(|| make().shared()).clone()
 }
@@ -69,7 +72,7 @@ impl<W: Worker> Solver<W> {
         self.realize(node).await
     }
 
-    fn define(self: &Arc<Self>, node: NodeId) -> Shared<BoxFuture<'static, Result<Key, W::Error>>> {
+    fn define(self: &Arc<Self>, node: NodeId) -> Once<Key, W::Error> {
         let this = self.clone();
         once(&self.defined, node, || async move { this.define_now(node).await }.boxed())
     }
@@ -113,7 +116,7 @@ impl<W: Worker> Solver<W> {
         self.worker.source_content(node, selector).await
     }
 
-    fn identify(self: &Arc<Self>, node: NodeId) -> Shared<BoxFuture<'static, Result<Option<RecordId>, W::Error>>> {
+    fn identify(self: &Arc<Self>, node: NodeId) -> Once<Option<RecordId>, W::Error> {
         let this = self.clone();
         once(&self.identified, node, || async move { this.identify_now(node).await }.boxed())
     }
@@ -168,7 +171,7 @@ impl<W: Worker> Solver<W> {
         Ok(hasher.key())
     }
 
-    fn realize(self: &Arc<Self>, node: NodeId) -> Shared<BoxFuture<'static, Result<Realized<W::Output>, W::Error>>> {
+    fn realize(self: &Arc<Self>, node: NodeId) -> Once<Realized<W::Output>, W::Error> {
         let this = self.clone();
         once(&self.realized, node, || async move { this.realize_now(node).await }.boxed())
     }

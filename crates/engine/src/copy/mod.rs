@@ -2,7 +2,6 @@
 
 mod content;
 mod draft;
-mod mode;
 mod pick;
 mod place;
 mod users;

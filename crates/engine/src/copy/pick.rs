@@ -89,6 +89,7 @@ fn missing(files: &dyn Files, path: &Path) -> Error {
 
 /// All entries below a directory, parents first, siblings by name; excluded ones left out.
 fn below(files: &dyn Files, dir: &Path, excludes: &Ignore) -> Result<Vec<(PathBuf, Entry)>> {
+    files.read_ahead(dir)?;
     let mut out = Vec::new();
     let mut todo = VecDeque::from([(dir.to_owned(), PathBuf::new())]);
     while let Some((dir, relative)) = todo.pop_front() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cooper_llb::{Chmod, CopySource, Ignore};
 use cooper_oci::{Entry, EntryKind, TarReader, decompress, detect};
 
-use super::{Data, Draft, Match, mode, pick};
+use super::{Data, Draft, Match, pick};
 use crate::files::{Files, clean, resolve};
 use crate::{Error, ErrorKind, Result};
 
@@ -126,7 +126,7 @@ impl Placer<'_> {
         let (uid, gid) = spec.owner.unwrap_or((entry.uid, entry.gid));
         let is_link = matches!(entry.kind, EntryKind::Symlink { .. });
         let mode = match spec.chmod.filter(|_| !is_link) {
-            Some(chmod) => mode::apply(chmod, entry.mode, entry.kind == EntryKind::Dir)?,
+            Some(chmod) => chmod.apply(entry.mode, entry.kind == EntryKind::Dir),
             None => entry.mode,
         };
         Ok(Entry { path: dest, uid, gid, mode, mtime: self.draft.time(entry.mtime), ..entry })

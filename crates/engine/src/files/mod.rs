@@ -38,6 +38,11 @@ pub(crate) trait Files: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Everything below `dir` will be asked for.
+    fn read_ahead(&self, _dir: &Path) -> Result<()> {
+        Ok(())
+    }
+
     /// What the tree is called in a message: `the build context`.
     fn called(&self) -> String;
 

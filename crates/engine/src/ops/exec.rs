@@ -38,9 +38,11 @@ pub(crate) struct ExecWork {
     pub(crate) kill: Arc<KillSwitch>,
 }
 
+type TakeOutput = dyn Fn(bool, &[u8]) + Send + Sync;
+
 /// Takes a step's output as it comes: on standard error or not, and the bytes.
 #[derive(Clone)]
-pub(crate) struct OutputSink(pub(crate) Arc<dyn Fn(bool, &[u8]) + Send + Sync>);
+pub(crate) struct OutputSink(pub(crate) Arc<TakeOutput>);
 
 impl std::fmt::Debug for OutputSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -189,8 +191,8 @@ fn failed(op: &Exec, exit: Exit, tail: Vec<String>) -> Error {
         Exit::OutOfMemory => ("killed because memory ran out".to_owned(), 137),
     };
     let mut error = Error::new(ErrorKind::Step, format!("the step `{short}` failed: {reason}"));
-    error.exit_code = Some(code);
-    error.step = Some((String::new(), tail));
+    error.exit_code = u8::try_from(code).ok();
+    error.step = Some(Box::new((String::new(), tail)));
     error.hints.extend(hint(exit));
     error
 }

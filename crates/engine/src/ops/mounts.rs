@@ -9,7 +9,7 @@ use cooper_executor::{MountSource, ProcessMount};
 use cooper_llb::{CacheSharing, Exec, MountKind};
 use cooper_oci::{Entry, EntryKind};
 use cooper_store::root::attributes;
-use cooper_store::{LayerId, Root, Store};
+use cooper_store::{LayerId, Root, Sharing, Store};
 
 use crate::error::from_store;
 use crate::export::place;
@@ -18,9 +18,6 @@ use crate::{Error, ErrorKind, Result, Session};
 
 /// Largest secret: BuildKit's limit.
 const SECRET_MAX: usize = 500 * 1024;
-
-/// Private copies of one cache mount in use at once.
-const PRIVATE_MAX: usize = 64;
 
 /// Mounts ready for the executor.
 #[derive(Default)]
@@ -115,7 +112,12 @@ fn add(
             push(out, MountSource::Bind(fd), *readonly);
         }
         MountKind::Cache { id, sharing, from, owner, readonly } => {
-            let spec = CacheSpec { id, sharing: *sharing, from: from.as_ref(), owner: *owner };
+            let sharing = match sharing {
+                CacheSharing::Shared => Sharing::Shared,
+                CacheSharing::Private => Sharing::Private,
+                CacheSharing::Locked => Sharing::Locked,
+            };
+            let spec = CacheSpec { id, sharing, from: from.as_ref(), owner: *owner };
             let fd = cache(out, &spec, inputs, store)?;
             push(out, MountSource::Bind(fd), *readonly);
         }
@@ -157,70 +159,40 @@ fn bind(out: &mut Prepared, layers: &[LayerId], source: &str, readonly: bool, st
     Ok(fd)
 }
 
-/// The directory of a cache mount, locked as its sharing asks for, made and seeded if nobody has written to it yet.
+/// The directory of a cache mount, made and seeded if nobody has written to it yet.
 fn cache(out: &mut Prepared, spec: &CacheSpec<'_>, inputs: &InputLayers, store: &Store) -> Result<OwnedFd> {
     let what = format!("cannot open the cache mount `{}`", spec.id);
     let told = |e| from_store(e, &what);
-    let name = match spec.sharing {
-        CacheSharing::Shared => spec.id.to_owned(),
-        CacheSharing::Locked => {
-            out.guards.push(Box::new(store.named_lock(&lock_name(spec.id), true).map_err(told)?));
-            spec.id.to_owned()
-        }
-        CacheSharing::Private => private_name(out, spec.id, store)?,
-    };
-    let lease = store.lease();
-    let path = store.cache_mount(&name, &lease).map_err(told)?;
-    out.guards.push(Box::new(lease));
     let io = |e: std::io::Error| Error::new(ErrorKind::Io, what.clone()).with_source(e);
-    let directory = open_path(&path).map_err(io)?;
+    let mount = store.open_cache_mount(spec.id, spec.sharing).map_err(told)?;
     // Two steps that find it empty at once would both seed it.
-    let _seeding = store.named_lock(&format!("seed {name}"), true).map_err(told)?;
-    if std::fs::read_dir(&path).map_err(io)?.next().is_none() {
-        let (mode, uid, gid) = spec.owner;
+    let _seeding = store.named_lock(&format!("seed {}", mount.path().display()), true).map_err(told)?;
+    if mount.root().read_dir(Path::new("")).map_err(told)?.is_empty() {
         if let Some((input, source)) = spec.from {
             let layers = inputs.get(*input).map(Vec::as_slice).unwrap_or_default();
-            seed(store, layers, source, &path)?;
+            seed(store, layers, source, mount.root())?;
         }
-        attributes::set_owner(directory.as_fd(), uid, gid).map_err(|e| io(e.into()))?;
-        attributes::set_mode(directory.as_fd(), mode).map_err(|e| io(e.into()))?;
+        let (mode, uid, gid) = spec.owner;
+        attributes::set_owner(mount.as_fd(), uid, gid).map_err(|e| io(e.into()))?;
+        attributes::set_mode(mount.as_fd(), mode).map_err(|e| io(e.into()))?;
     }
+    let directory = open_path(mount.path()).map_err(io)?;
+    out.guards.push(Box::new(mount));
     Ok(directory)
 }
 
 /// What a cache mount is asked for with.
 struct CacheSpec<'a> {
     id: &'a str,
-    sharing: CacheSharing,
+    sharing: Sharing,
     from: Option<&'a (usize, String)>,
     owner: (u32, u32, u32),
 }
 
-fn lock_name(id: &str) -> String {
-    format!("cache mount {id}")
-}
-
-/// The first of the mount's private copies that nobody uses.
-fn private_name(out: &mut Prepared, id: &str, store: &Store) -> Result<String> {
-    for number in 0..PRIVATE_MAX {
-        let name = if number == 0 { id.to_owned() } else { format!("{id}#{number}") };
-        match store.named_lock(&lock_name(&name), false) {
-            Ok(lock) => {
-                out.guards.push(Box::new(lock));
-                return Ok(name);
-            }
-            Err(e) if e.kind() == cooper_store::ErrorKind::Busy => {}
-            Err(e) => return Err(from_store(e, "cannot lock a cache mount")),
-        }
-    }
-    Err(Error::new(ErrorKind::User, format!("more than {PRIVATE_MAX} steps use the private cache mount `{id}` at once")))
-}
-
 /// Copies the initial content of a cache mount out of other layers.
-fn seed(store: &Store, layers: &[LayerId], source: &str, dest: &Path) -> Result<()> {
+fn seed(store: &Store, layers: &[LayerId], source: &str, root: &Root) -> Result<()> {
     let what = "cannot fill a cache mount";
     let files = LayerFiles::open(store, layers)?;
-    let root = Root::open(dest).map_err(|e| from_store(e, what))?;
     let source = resolve(&*files, &clean(source))?;
     let mut todo = files.children(&source)?;
     while let Some(entry) = todo.pop() {
@@ -234,7 +206,7 @@ fn seed(store: &Store, layers: &[LayerId], source: &str, dest: &Path) -> Result<
         };
         let (uid, gid) = (entry.uid, entry.gid);
         let entry = Entry { path: relative, ..entry };
-        place(&root, &entry, &mut data)?;
+        place(root, &entry, &mut data)?;
         let fd = root.open_link(&entry.path).map_err(|e| from_store(e, what))?;
         let io = |e: rustix::io::Errno| Error::new(ErrorKind::Io, what).with_source(std::io::Error::from(e));
         attributes::set_owner(fd.as_fd(), uid, gid).map_err(io)?;

@@ -17,11 +17,14 @@ const FETCHES: usize = 4;
 
 type Place = Arc<dyn Blobs>;
 
+/// A blob, where it is to be had, and its fetch, which happens once.
+type Known = (Descriptor, Place, Arc<OnceCell<()>>);
+
 /// Which place has which blob that the store may lack.
 #[derive(Debug)]
 pub(crate) struct Remotes {
     store: Store,
-    blobs: Mutex<HashMap<Digest, (Descriptor, Place, Arc<OnceCell<()>>)>>,
+    blobs: Mutex<HashMap<Digest, Known>>,
     layers: Mutex<HashMap<LayerId, Descriptor>>,
 }
 
@@ -35,6 +38,11 @@ impl Remotes {
         let entry = (descriptor.clone(), place, Arc::default());
         self.blobs.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest.clone(), entry);
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(layer, descriptor.clone());
+    }
+
+    /// The layer comes from an image of this build.
+    pub(crate) fn knows(&self, layer: &LayerId) -> bool {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(layer)
     }
 
     /// Brings the blobs of these layers into the store, those that come from elsewhere and are missing.
