@@ -181,24 +181,6 @@ impl BuildWorker {
         journal::reasons(&step, &journal, self.before.as_ref(), &read).into_iter().next()
     }
 
-    /// Takes down what an image's name meant, for every step that reads the image.
-    fn note_image(&self, node: NodeId, key: &BaseKey, manifest: &cooper_oci::Digest) {
-        let name = match key {
-            BaseKey::Image { reference, .. } => format!("base image {}", reference.familiar()),
-            BaseKey::OciLayout { name, .. } => format!("OCI layout {name}"),
-        };
-        let input = KeyInput { name, value: manifest.to_string() };
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        for (vertex, step) in &self.steps {
-            let reads = self.definition.vertex(*vertex).inputs.iter().any(|input| input.vertex.0 == node.0);
-            if let Some(step) = journal.steps.get_mut(self.index(*step)).filter(|_| reads)
-                && !step.inputs.contains(&input)
-            {
-                step.inputs.push(input.clone());
-            }
-        }
-    }
-
     /// Takes down the content keys of the contexts that a step reads, and the list of files where it is not known yet.
     async fn note_files(&self, node: NodeId, index: usize, lists: bool) {
         let vertex = self.vertex(node);
@@ -416,7 +398,6 @@ impl Worker for BuildWorker {
             Op::Source(source) => {
                 let key = base_key(source).ok_or_else(|| Error::new(ErrorKind::Io, "unknown source"))?;
                 let image = self.images.pin(&key).await.map_err(|e| self.placed(vertex, e))?;
-                self.note_image(node, &key, &image.manifest);
                 // By content, not by manifest: a base that was only compressed anew still hits.
                 named("image", image.config.rootfs.diff_ids.iter().map(ToString::to_string))
             }

@@ -19,7 +19,7 @@ fn privileged_several_outputs_of_one_build() {
     assert_eq!(cooper.get("files/x"), "built\n");
     assert_eq!(cooper.get("plain/x"), "built\n");
     assert_eq!(std::fs::read_link(cooper.path("plain/d/link")).unwrap(), Path::new("/x"));
-    let tar = peer("tar", &["-tvf", &cooper.text("files.tar"), "d/", "d/link", "x"]);
+    let tar = peer("tar", &["-tvf", &cooper.text("files.tar")]);
     assert!(tar.contains("1000/1000") && tar.contains("d/link -> /x"), "{tar}");
     assert!(cooper.get("layout/oci-layout").contains("1.0.0"));
     assert_eq!(cooper.run(&["run", "app:1"]).ok().stdout, "built\n");
