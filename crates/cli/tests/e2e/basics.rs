@@ -12,7 +12,8 @@ fn privileged_names_labels_args_and_targets() {
     let dockerfile = "ARG GLOBAL=one\nFROM base AS first\nARG GLOBAL\nARG GIVEN=default\nARG FROM_ENV\nARG UNSET\n\
         RUN echo $GLOBAL $GIVEN $FROM_ENV .$UNSET. $HTTP_PROXY > /args\n\
         LABEL a=file b=file\nFROM first AS second\nRUN touch /second\n";
-    let args = ["-t", "x:1", "-t", "x:2", "--build-arg", "GIVEN=a=b", "--build-arg", "FROM_ENV", "--build-arg", "UNSET"];
+    let args =
+        ["-t", "x:1", "-t", "x:2", "--build-arg", "GIVEN=a=b", "--build-arg", "FROM_ENV", "--build-arg", "UNSET"];
     let more = ["--build-arg", "HTTP_PROXY=http://p", "--label", "b=flag", "--label", "c=", "--target", "FIRST"];
     let out = cooper.build(dockerfile, &[&args[..], &more].concat()).ok();
     assert_eq!(out.ran().len(), 1, "{}", out.stderr);
@@ -42,7 +43,8 @@ fn privileged_no_cache_runs_again_what_it_names() {
 #[test]
 fn privileged_files_that_tell_what_was_built() {
     let Some(cooper) = Cooper::new() else { return };
-    let out = cooper.build("FROM base\nRUN true\n", &["-t", "x", "-q", "--iidfile", "id", "--metadata-file", "meta"]).ok();
+    let out =
+        cooper.build("FROM base\nRUN true\n", &["-t", "x", "-q", "--iidfile", "id", "--metadata-file", "meta"]).ok();
     let id = cooper.get("id");
     assert_eq!((out.stdout.as_str(), out.stderr.as_str()), (format!("{id}\n").as_str(), ""));
     assert_eq!(cooper.run(&["images", "-q", "--no-trunc", "x"]).ok().stdout, out.stdout);
@@ -102,7 +104,10 @@ fn privileged_ignore_patterns_as_moby_matches_them() {
     for name in ["keep.md", "drop.md", "docs/keep.md", "docs/deep/x.tmp", "docs/deep/y", "tmp/z", "tmp/no/z", "é"] {
         cooper.put(name, name);
     }
-    cooper.put(".dockerignore", "# comment\n\n*.md\n!keep.md\n**/*.tmp\n/tmp\n!tmp/no\n.dockerignore\nDockerfile\nd?cs/dee[o-q]/y\n");
+    cooper.put(
+        ".dockerignore",
+        "# comment\n\n*.md\n!keep.md\n**/*.tmp\n/tmp\n!tmp/no\n.dockerignore\nDockerfile\nd?cs/dee[o-q]/y\n",
+    );
     cooper.build("FROM base\nCOPY . /c\n", &["-t", "x"]).ok();
     let files = cooper.sh("x", "cd /c && find . -type f | sort");
     assert_eq!(files, "./docs/keep.md\n./keep.md\n./tmp/no/z\n./é\n");
@@ -112,12 +117,22 @@ fn privileged_ignore_patterns_as_moby_matches_them() {
 fn privileged_named_contexts_of_each_kind() {
     let Some(cooper) = Cooper::new() else { return };
     cooper.put("../other/file", "from a directory");
-    cooper.build("FROM base\nRUN echo image > /file\n", &["-t", "img", "-o", "type=oci,dest=../layout,tar=false,name=img:v1", "-o", "type=image"]).ok();
+    cooper
+        .build(
+            "FROM base\nRUN echo image > /file\n",
+            &["-t", "img", "-o", "type=oci,dest=../layout,tar=false,name=img:v1", "-o", "type=image"],
+        )
+        .ok();
     let dockerfile = "FROM base AS replaced\nRUN echo not > /file\nFROM base\nCOPY --from=dir file /1\nCOPY --from=img /file /2\n\
         COPY --from=lay /file /3\nCOPY --from=replaced file /4\nCMD cat /1 /2 /3 /4\n";
     let layout = format!("lay=oci-layout://{}:v1", cooper.text("../layout"));
     let flags = ["-t", "x", "--build-context", "dir=../other", "--build-context", "img=docker-image://img"];
-    cooper.build(dockerfile, &[&flags[..], &["--build-context", &layout, "--build-context", "replaced=../other"]].concat()).ok();
+    cooper
+        .build(
+            dockerfile,
+            &[&flags[..], &["--build-context", &layout, "--build-context", "replaced=../other"]].concat(),
+        )
+        .ok();
     assert_eq!(cooper.run(&["run", "x"]).ok().stdout, "from a directoryimage\nimage\nfrom a directory");
     let digest = cooper.inspect("img")["Descriptor"]["digest"].as_str().unwrap().to_owned();
     let by_digest = format!("base=oci-layout://{}@{digest}", cooper.text("../layout"));
@@ -136,7 +151,13 @@ fn privileged_secrets_are_seen_and_leave_nothing() {
         test $(cat /run/secrets/f | wc -c) = 21 && test ${#TOKEN} = 25 && stat -c '%a %u %g' /own > /stat\n\
         RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent\n";
     let flags = ["--secret", "id=f,src=../secret", "--secret", "id=TOKEN", "--secret", "id=own,src=../secret"];
-    let out = cooper.build(dockerfile, &[&["-t", "x", "-o", "type=oci,dest=../x.tar,compression=uncompressed", "-o", "type=image"], &flags[..]].concat()).ok();
+    let out = cooper
+        .build(
+            dockerfile,
+            &[&["-t", "x", "-o", "type=oci,dest=../x.tar,compression=uncompressed", "-o", "type=image"], &flags[..]]
+                .concat(),
+        )
+        .ok();
     assert_eq!(cooper.sh("x", "cat /stat; test -e /run || test -e /own || echo gone"), "440 1000 1000\ngone\n");
     for canary in [file, variable] {
         assert!(!out.stderr.contains(canary));
@@ -181,7 +202,9 @@ fn privileged_an_agent_is_a_socket_in_the_step() {
 fn privileged_cache_mounts_last_and_can_be_emptied() {
     let Some(cooper) = Cooper::new() else { return };
     let step = |n: &str, sharing: &str| {
-        let dockerfile = format!("FROM base\nRUN --mount=type=cache,target=/cache,sharing={sharing} echo {n} >> /cache/log; cp /cache/log /log\n");
+        let dockerfile = format!(
+            "FROM base\nRUN --mount=type=cache,target=/cache,sharing={sharing} echo {n} >> /cache/log; cp /cache/log /log\n"
+        );
         cooper.build(&dockerfile, &["-t", "x"]).ok();
         cooper.sh("x", "cat /log; test -e /cache/log || echo not in the image")
     };
@@ -204,7 +227,12 @@ fn privileged_instructions_of_every_kind() {
         ENTRYPOINT [\"sh\", \"-c\", \"cat /w/sub/id; ls -n /w/sub; echo $B $C $0 $1\"]\nCMD [\"zero\", \"one\"]\n";
     cooper.build(&dockerfile.replace("VOLUME /v [\"/x\"]", "VOLUME [\"/v\", \"/x\"]"), &["-t", "x"]).ok();
     let shown = cooper.run(&["run", "x"]).ok().stdout;
-    for part in ["uid=1000(app) gid=1000(app) groups=2000(extra)\n/w/sub\n", "-rw-r----- ", "1000     2000", "two words 1 zero one\n"] {
+    for part in [
+        "uid=1000(app) gid=1000(app) groups=2000(extra)\n/w/sub\n",
+        "-rw-r----- ",
+        "1000     2000",
+        "two words 1 zero one\n",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let config = &cooper.inspect("x")["Config"];

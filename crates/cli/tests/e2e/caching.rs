@@ -80,7 +80,9 @@ fn privileged_owners_of_the_context_are_no_input() {
 fn privileged_a_step_that_makes_the_same_stops_the_rest() {
     let Some(cooper) = Cooper::new() else { return };
     let dockerfile = |comment: &str| {
-        format!("FROM base AS a\nRUN echo {comment} > /dev/null; echo same > /out\nFROM base\nCOPY --from=a /out /\nRUN cat /out\n")
+        format!(
+            "FROM base AS a\nRUN echo {comment} > /dev/null; echo same > /out\nFROM base\nCOPY --from=a /out /\nRUN cat /out\n"
+        )
     };
     cooper.build(&dockerfile("one"), &[]).ok();
     let out = cooper.build(&dockerfile("two"), &[]).ok();

@@ -43,7 +43,12 @@ fn privileged_what_the_flags_give() {
     let Some(mut cooper) = Cooper::new() else { return };
     cooper.env.push(("FROM_ENV".into(), "environment".into()));
     cooper.put("share/file", "of the host\n");
-    cooper.build("FROM base\nENV A=image\nWORKDIR /w\nUSER app\nENTRYPOINT [\"echo\", \"entry\"]\nCMD [\"cmd\"]\n", &["-t", "x"]).ok();
+    cooper
+        .build(
+            "FROM base\nENV A=image\nWORKDIR /w\nUSER app\nENTRYPOINT [\"echo\", \"entry\"]\nCMD [\"cmd\"]\n",
+            &["-t", "x"],
+        )
+        .ok();
     let share = cooper.text("share");
     let (rw, ro) = (format!("{share}:/s"), format!("{share}:/s:ro"));
     for (args, expect) in [
@@ -56,7 +61,22 @@ fn privileged_what_the_flags_give() {
         (&["-u", "root", "--entrypoint", "id", "x"], "uid=0(root) gid=0(root)\n"),
         (&["-u", "5:6", "--entrypoint", "id", "x"], "uid=5 gid=6\n"),
         (&["-u", "app:extra", "--entrypoint", "id", "x", "-g"], "2000\n"),
-        (&["-e", "A=flag", "-e", "FROM_ENV", "-e", "UNSET", "--entrypoint", "sh", "x", "-c", "echo $A $FROM_ENV .$UNSET."], "flag environment ..\n"),
+        (
+            &[
+                "-e",
+                "A=flag",
+                "-e",
+                "FROM_ENV",
+                "-e",
+                "UNSET",
+                "--entrypoint",
+                "sh",
+                "x",
+                "-c",
+                "echo $A $FROM_ENV .$UNSET.",
+            ],
+            "flag environment ..\n",
+        ),
         (&["--hostname", "here", "--entrypoint", "hostname", "x"], "here\n"),
         (&["--network", "none", "--entrypoint", "sh", "x", "-c", "grep -c : /proc/net/dev"], "1\n"),
         (&["-v", &ro, "--entrypoint", "sh", "x", "-c", "cat /s/file; test -w /s/file || echo no"], "of the host\nno\n"),
@@ -88,7 +108,8 @@ fn privileged_input_is_passed_on_only_when_asked() {
 fn privileged_signals_reach_the_container() {
     let Some(cooper) = Cooper::new() else { return };
     for (signal, code) in [(Signal::TERM, 42), (Signal::INT, 43), (Signal::USR1, 44)] {
-        let script = "trap 'exit 42' TERM; trap 'exit 43' INT; trap 'exit 44' USR1; echo ready; while :; do sleep 0.02; done";
+        let script =
+            "trap 'exit 42' TERM; trap 'exit 43' INT; trap 'exit 44' USR1; echo ready; while :; do sleep 0.02; done";
         let mut child = cooper.command(&["run", "base", "sh", "-c", script]).spawn().unwrap();
         let mut ready = [0; 6];
         child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();

@@ -4,14 +4,28 @@ use std::path::Path;
 
 use crate::harness::{Cooper, installed, peer};
 
-const APP: &str = "FROM base\nRUN echo built > /x; mkdir /d; ln -s /x /d/link; chown 1000:1000 /d\nCMD [\"cat\", \"/x\"]\n";
+const APP: &str =
+    "FROM base\nRUN echo built > /x; mkdir /d; ln -s /x /d/link; chown 1000:1000 /d\nCMD [\"cat\", \"/x\"]\n";
 
 #[test]
 fn privileged_several_outputs_of_one_build() {
     let Some(cooper) = Cooper::new() else { return };
     let flags = [
-        "-t", "app:1", "-o", "type=oci,dest=oci.tar", "-o", "type=oci,dest=layout,tar=false", "-o",
-        "type=docker,dest=docker.tar", "-o", "type=tar,dest=files.tar", "-o", "type=local,dest=files", "-o", "plain", "-o",
+        "-t",
+        "app:1",
+        "-o",
+        "type=oci,dest=oci.tar",
+        "-o",
+        "type=oci,dest=layout,tar=false",
+        "-o",
+        "type=docker,dest=docker.tar",
+        "-o",
+        "type=tar,dest=files.tar",
+        "-o",
+        "type=local,dest=files",
+        "-o",
+        "plain",
+        "-o",
         "type=image",
     ];
     cooper.put(".dockerignore", "**");
@@ -88,7 +102,9 @@ fn privileged_compressions() {
 fn privileged_places_that_cannot_be_written() {
     let Some(cooper) = Cooper::new() else { return };
     cooper.put("file", "x");
-    for output in ["type=oci,dest=no/such/x.tar", "type=tar,dest=file/x", "type=local,dest=file", "type=oci,tar=false,dest=file"] {
+    for output in
+        ["type=oci,dest=no/such/x.tar", "type=tar,dest=file/x", "type=local,dest=file", "type=oci,tar=false,dest=file"]
+    {
         let message = cooper.build(APP, &["-o", output]);
         assert!(message.code == 1 && message.stderr.contains("error: "), "{output}: {}", message.stderr);
     }
@@ -101,7 +117,18 @@ fn privileged_skopeo_reads_and_makes_what_cooper_makes_and_reads() {
     if !installed("skopeo") {
         return;
     }
-    let flags = ["-t", "app:1", "-o", "type=oci,dest=../oci.tar,name=app:1", "-o", "type=oci,dest=../layout,tar=false,name=app:1", "-o", "type=docker,dest=../docker.tar", "-o", "type=image"];
+    let flags = [
+        "-t",
+        "app:1",
+        "-o",
+        "type=oci,dest=../oci.tar,name=app:1",
+        "-o",
+        "type=oci,dest=../layout,tar=false,name=app:1",
+        "-o",
+        "type=docker,dest=../docker.tar",
+        "-o",
+        "type=image",
+    ];
     cooper.build(APP, &flags).ok();
     let at = |name: &str| cooper.text(name);
     for place in ["oci-archive:../oci.tar", "oci:../layout", "docker-archive:../docker.tar"] {
@@ -111,7 +138,8 @@ fn privileged_skopeo_reads_and_makes_what_cooper_makes_and_reads() {
         assert!(inspected.contains("\"cat\""), "{place}: {inspected}");
         for made in ["docker-archive", "oci-archive"] {
             let copied = at(&format!("../{made}-of-{kind}.tar"));
-            let name = if made == "docker-archive" { format!("{made}:{copied}:app:1") } else { format!("{made}:{copied}") };
+            let name =
+                if made == "docker-archive" { format!("{made}:{copied}:app:1") } else { format!("{made}:{copied}") };
             peer("skopeo", &["copy", "--insecure-policy", &place, &name]);
             let other = Cooper::empty();
             other.run(&["load", "-i", &copied]).ok();
@@ -136,7 +164,8 @@ fn privileged_umoci_and_buildah_accept_the_layout() {
     if installed("buildah") {
         let (root, runroot) = (cooper.text("../buildah"), cooper.text("../buildah-run"));
         let store = ["--root", &root, "--runroot", &runroot, "--storage-driver", "vfs"];
-        let pulled = peer("buildah", &[&store[..], &["pull", &format!("oci-archive:{}", cooper.text("../oci.tar"))]].concat());
+        let pulled =
+            peer("buildah", &[&store[..], &["pull", &format!("oci-archive:{}", cooper.text("../oci.tar"))]].concat());
         assert_eq!(pulled.trim().len(), 64, "{pulled}");
     }
 }

@@ -64,7 +64,11 @@ fn privileged_a_failure_stops_what_depends_on_it() {
         FROM base\nCOPY --from=bad /after /\nCOPY --from=good /good /\nRUN echo last\n";
     let out = cooper.build(dockerfile, &["--jobs", "2"]);
     assert_eq!(out.code, 1);
-    assert!(out.stderr.contains("error: the step `exit 4` failed: exit code 4\n --> Dockerfile:2:1\n"), "{}", out.stderr);
+    assert!(
+        out.stderr.contains("error: the step `exit 4` failed: exit code 4\n --> Dockerfile:2:1\n"),
+        "{}",
+        out.stderr
+    );
     assert!(!out.ran().iter().any(|step| step.contains("after") || step.contains("last")), "{}", out.stderr);
 }
 
@@ -102,8 +106,9 @@ fn mentioned(text: &str, file: &str) -> Vec<String> {
 fn stopped_by(signal: Signal, marker: &str) {
     let Some(cooper) = Cooper::new() else { return };
     // The first step is finished and kept; the second ignores what a polite stop would send.
-    let dockerfile =
-        format!("FROM base\nRUN echo kept > /kept\nRUN trap '' INT TERM; (sleep 600 {marker} || true) & echo {marker}; sleep 600; echo never\n");
+    let dockerfile = format!(
+        "FROM base\nRUN echo kept > /kept\nRUN trap '' INT TERM; (sleep 600 {marker} || true) & echo {marker}; sleep 600; echo never\n"
+    );
     let dockerfile = dockerfile.replace(&format!("sleep 600 {marker} || true"), &format!("sh -c 'sleep 600' {marker}"));
     let child = started(&cooper, &dockerfile);
     kill_process(Pid::from_child(&child), signal).unwrap();

@@ -34,7 +34,9 @@ fn privileged_pushed_and_pulled_by_tag_and_digest() {
     other.build(&format!("FROM {name}\nRUN cat /x > /z\n"), &[]).ok();
     assert_eq!(methods(&running, "GET", "/blobs/"), blobs, "what is there is not fetched again");
     let uploads = methods(&running, "POST", "/blobs/uploads/");
-    cooper.build("FROM base\nRUN echo pushed > /x\n", &["-t", &format!("{address}/team/app:2"), "-o", "type=registry"]).ok();
+    cooper
+        .build("FROM base\nRUN echo pushed > /x\n", &["-t", &format!("{address}/team/app:2"), "-o", "type=registry"])
+        .ok();
     assert_eq!(methods(&running, "POST", "/blobs/uploads/"), uploads, "what is there is not sent again");
 }
 
@@ -63,8 +65,10 @@ fn privileged_an_image_of_a_registry_as_a_source() {
     let name = format!("{address}/tools");
     cooper.build("FROM base\nRUN echo tool > /tool\n", &["-t", &name, "--push"]).ok();
     let other = Cooper::empty();
-    let dockerfile = format!("FROM scratch\nCOPY --from={name} /bin /bin\nENV PATH=/bin\nCOPY --from={name} /tool /a\n\
-        RUN --mount=from={name},target=/m cat /m/tool > /b\n");
+    let dockerfile = format!(
+        "FROM scratch\nCOPY --from={name} /bin /bin\nENV PATH=/bin\nCOPY --from={name} /tool /a\n\
+        RUN --mount=from={name},target=/m cat /m/tool > /b\n"
+    );
     other.build(&dockerfile, &["-t", "y"]).ok();
     assert_eq!(other.sh("y", "cat /a /b"), "tool\ntool\n");
     let missing = format!("FROM {address}/no/such:1\n");

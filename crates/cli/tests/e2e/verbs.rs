@@ -116,6 +116,12 @@ fn privileged_space_is_shown_and_freed() {
         json.lines().map(row).collect::<Vec<_>>()
     };
     let before = types(&cooper).len();
+    let sum = |word: &str| {
+        let out = cooper.run(&["du"]).ok().stdout;
+        out.lines().find_map(|line| line.strip_prefix(word)).unwrap().trim().to_owned()
+    };
+    let would = cooper.run(&["prune", "--dry-run", "--all"]).ok().stdout;
+    assert!(would.ends_with(&format!("Reclaimable space: {}\n", sum("Reclaimable:"))), "{would}");
     let dry = cooper.run(&["prune", "--dry-run", "--all"]).ok().stdout;
     assert_eq!(types(&cooper).len(), before, "{dry}");
     cooper.run(&["prune", "-f"]).ok();
@@ -124,7 +130,8 @@ fn privileged_space_is_shown_and_freed() {
     cooper.run(&["prune", "-f", "--all"]).ok();
     assert!(types(&cooper).len() < before);
     assert_eq!(cooper.sh("base", "echo here"), "here\n");
-    let out = cooper.build("FROM base\nRUN --mount=type=cache,target=/c echo x > /c/x; echo y > /y\n", &["-t", "app"]).ok();
+    let out =
+        cooper.build("FROM base\nRUN --mount=type=cache,target=/c echo x > /c/x; echo y > /y\n", &["-t", "app"]).ok();
     assert_eq!(out.ran().len(), 1);
     cooper.run(&["prune", "-f", "--filter", "until=24h"]).ok();
     assert!(cooper.build(&cooper.get("Dockerfile"), &["-t", "app"]).ok().ran().is_empty(), "it was used just now");
@@ -184,5 +191,22 @@ fn privileged_a_broken_store_is_found_and_mended() {
 #[test]
 fn an_empty_store_has_nothing_to_show() {
     let cooper = Cooper::empty();
-    snapshot("empty_store", &transcript(&cooper, &["images", "images -q", "du", "prune -f", "store check", "store repair", "store path", "save", "inspect x", "history x"]));
+    snapshot(
+        "empty_store",
+        &transcript(
+            &cooper,
+            &[
+                "images",
+                "images -q",
+                "du",
+                "prune -f",
+                "store check",
+                "store repair",
+                "store path",
+                "save",
+                "inspect x",
+                "history x",
+            ],
+        ),
+    );
 }

@@ -184,7 +184,11 @@ impl Tail {
 
 fn failed(op: &Exec, exit: Exit, tail: Vec<String>) -> Error {
     let what = op.args.last().map_or("", String::as_str);
-    let short: String = what.lines().next().unwrap_or_default().chars().take(120).collect();
+    let mut lines = what.lines();
+    let mut short: String = lines.next().unwrap_or_default().chars().take(120).collect();
+    if lines.next().is_some() {
+        short.push_str(" ...");
+    }
     let (reason, code) = match exit {
         Exit::Code(code) => (format!("exit code {code}"), code),
         Exit::Signal(signal) => (format!("killed by signal {signal}"), 128 + signal),

@@ -218,6 +218,9 @@ impl Bundle {
         let log = crate::enter::read(&self.dir.join("log").to_string_lossy());
         let text = log.lines().last().unwrap_or("it gave no reason");
         let text = &text[..text.floor_char_boundary(MAX_LOG)];
+        // runc's log has a time and a level as well; crun's is the reason alone.
+        let quoted = text.split_once(" msg=\"").map(|(_, reason)| reason.trim_end_matches('"').replace("\\\"", "\""));
+        let text = quoted.as_deref().unwrap_or(text);
         let what = format!("{} refused the step: {text}", self.program.display());
         if text.contains("cgroups in hybrid mode") {
             return Error::new(ErrorKind::Host, what)
