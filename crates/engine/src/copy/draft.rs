@@ -145,6 +145,10 @@ impl Files for Draft {
         self.base.digest(entry)
     }
 
+    fn differs(&self, entry: &Entry) -> Error {
+        self.base.differs(entry)
+    }
+
     fn open(&self, entry: &Entry) -> Result<Box<dyn Read + Send>> {
         match self.new.get(&entry.path) {
             Some((_, data)) => data.open(),

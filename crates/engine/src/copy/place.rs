@@ -161,6 +161,7 @@ impl Placer<'_> {
             self.unpacked(spec, item, data, dest)?;
             next = tar.next_entry().map_err(broken)?;
         }
+        spec.files.unchanged(entry)?;
         Ok(true)
     }
 
