@@ -260,7 +260,7 @@ impl Files for LocalFiles {
 
     fn unchanged(&self, entry: &Entry) -> Result<()> {
         let now = statat(self.root.as_fd(), &entry.path, AtFlags::SYMLINK_NOFOLLOW).ok();
-        let same = now.zip(self.node(&entry.path)).is_some_and(|(now, node)| file_stat(&now) == node.stat);
+        let same = now.zip(self.node(&entry.path)?).is_some_and(|(now, node)| file_stat(&now) == node.stat);
         if same { Ok(()) } else { Err(self.differs(entry)) }
     }
 
