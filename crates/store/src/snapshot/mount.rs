@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::overlay::MAX_LOWERS;
-use super::{Mounted, Native, Overlay, SnapshotKind, Snapshotter, View, clamp, root_of};
+use super::{Mounted, Native, Overlay, SnapshotKind, Snapshotter, View, clamp, root_of, unchanged};
 use crate::layers::{self, rows, scan};
 use crate::{Error, ErrorKind, LayerId, Lease, Ownership, Result, Store};
 
@@ -15,6 +15,7 @@ pub struct Mount {
     store: Store,
     work: PathBuf,
     root: PathBuf,
+    lowers: Vec<PathBuf>,
     before: cooper_oci::Entry,
     readonly: bool,
     mounted: Option<Box<dyn Mounted>>,
@@ -49,13 +50,14 @@ impl Store {
             store: self.clone(),
             root: root_of(&work),
             work,
+            lowers,
             before,
             readonly: !writable,
             mounted: None,
             warnings: unpacked.warnings,
             _lease: lease,
         };
-        mount.show(kind, &lowers)?;
+        mount.show(kind)?;
         Ok(mount)
     }
 }
@@ -71,8 +73,9 @@ impl Mount {
         &self.warnings
     }
 
-    fn show(&mut self, kind: SnapshotKind, lowers: &[PathBuf]) -> Result<()> {
+    fn show(&mut self, kind: SnapshotKind) -> Result<()> {
         let owners = self.store.ownership() == Ownership::All;
+        let lowers = &self.lowers;
         let view = View { lowers, work: &self.work, root: &self.before, owners, readonly: self.readonly };
         let mut note = None;
         let shown = match kind {
@@ -102,6 +105,7 @@ impl Mount {
             })?;
         let changed = mounted.commit()?;
         let after = scan::root_entry(&changed)?;
+        unchanged::drop_directories(&changed, &self.lowers)?;
         let size = clamp::clamp_tree(&changed, clamp)?;
         let id = layers::random_id()?;
         let dir = layers::Fresh::new(&self.store)?;
