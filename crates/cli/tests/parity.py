@@ -160,6 +160,18 @@ def inode(tar, entry):
     return path, " ".join(words)
 
 
+def apply(final, entries, removed):
+    """What the paths of a filesystem are after a layer."""
+    for path in removed:
+        parent, name = path.rsplit("/", 1)
+        hides = parent + "/" if name == ".wh..wh..opq" else f"{parent}/{name.removeprefix('.wh.')}"
+        final -= {old for old in final if old == hides or old.startswith(hides.rstrip("/") + "/")}
+    for path, line in entries:
+        if not line.startswith("d"):
+            final -= {old for old in final if old.startswith(path + "/")}
+        final.add(path)
+
+
 def summary(archive, base):
     """What is compared: config, history and layers, without those of the base."""
     config = dict(archive.config)
@@ -176,10 +188,18 @@ def summary(archive, base):
         line += " empty" if entry.get("empty_layer") else ""
         line += "".join(f" {key}={entry[key]}" for key in ("comment", "author") if entry.get(key))
         out.append("  " + line)
-    for index in range(below, len(diffs)):
-        out.append(f"layer {index - below}")
+    seen, final = set(), set()
+    for index in range(len(diffs)):
         tar = archive.layer(index)
-        out += ["  " + line for _, line in sorted(inode(tar, entry) for entry in tar if entry.name.strip("./"))]
+        entries = sorted(inode(tar, entry) for entry in tar if entry.name.strip("./"))
+        removed = [path for path, _ in entries if "/.wh." in path]
+        entries = [(path, line) for path, line in entries if "/.wh." not in path]
+        apply(final, entries, removed)
+        seen.update(path for path, _ in entries)
+        if index >= below:
+            out += [f"layer {index - below}"] + ["  " + line for _, line in entries]
+    gone = sorted(seen - final)
+    out += ["removed"] * bool(gone) + ["  " + path for path in gone]
     return "\n".join(out) + "\n"
 
 
@@ -231,7 +251,18 @@ class Comparison:
         theirs = self.build(case, "buildctl", buildctl_arguments(options, context, self.image), context)
         ours = self.build(case, "cooper", cooper_arguments(options, context, self.layout), context)
         shutil.rmtree(context)
+        theirs, ours = ((text, said.replace(context, "CONTEXT")) for text, said in (theirs, ours))
         return case, theirs, ours, differs
+
+
+def message(said):
+    """cooper's complaint, without what came before it."""
+    return said[max(said.find("\nerror: ") + 1, 0):].strip() + "\n"
+
+
+def store(case, text):
+    with open(os.path.join(CASES, case + ".expected"), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def all_cases():
@@ -243,12 +274,13 @@ def all_cases():
 
 def report(case, theirs, ours, differs, write):
     """Prints what differs; True when the case is as it should be."""
-    rejects = case.startswith("rejected/")
-    if rejects and differs is None:
-        good = theirs[0] is None and ours[0] is None
+    if case.startswith("rejected/"):
+        good = ours[0] is None and (theirs[0] is None) == (differs is None)
         if not good:
-            print(f"== {case}: buildkit {'accepts' if theirs[0] else 'rejects'}, cooper {'accepts' if ours[0] else 'rejects'}")
-            print((theirs[1] if theirs[0] is None else ours[1])[-1500:])
+            verbs = ["accepts" if text else "rejects" for text in (theirs[0], ours[0])]
+            print(f"== {case}: buildkit {verbs[0]}, cooper {verbs[1]}\n{(theirs[1] if ours[0] else ours[1])[-1500:]}")
+        if write:
+            store(case, message(ours[1]))
         return good
     for name, (text, said) in (("buildkit", theirs), ("cooper", ours)):
         if text is None and not (name == "buildkit" and differs):
@@ -256,8 +288,7 @@ def report(case, theirs, ours, differs, write):
             return False
     expected = ours[0] if differs else theirs[0]
     if write:
-        with open(os.path.join(CASES, case + ".expected"), "w", encoding="utf-8") as file:
-            file.write(expected)
+        store(case, expected)
     if theirs[0] == ours[0]:
         if differs:
             print(f"== {case}: says that it differs, but does not")

@@ -116,10 +116,12 @@ struct Build {
 
 impl Build {
     fn new(engine: &Engine, request: Request, session: Arc<dyn Session>, events: Arc<dyn EventSink>) -> Result<Self> {
+        // One handle for all of the build's work: what any of it uses stays until the build is over.
+        let store = engine.store.deferred();
         let compression = request.exports.iter().map(|export| export.compression).next().unwrap_or(Compression::GZIP);
-        let remotes = Arc::new(Remotes::new(engine.store.clone()));
+        let remotes = Arc::new(Remotes::new(store.clone()));
         let images = Arc::new(Images {
-            store: engine.store.clone(),
+            store: store.clone(),
             client: engine.client.clone(),
             remotes: remotes.clone(),
             layouts: layouts(&request),
@@ -128,9 +130,9 @@ impl Build {
             pinned: Mutex::default(),
         });
         Ok(Self {
-            engine: Engine { store: engine.store.deferred(), ..engine.clone() },
             id: new_id(engine, &request),
-            seals: Arc::new(Seals::new(engine.store.clone(), compression)),
+            seals: Arc::new(Seals::new(store.clone(), compression)),
+            engine: Engine { store, ..engine.clone() },
             request: Arc::new(request),
             session,
             events,

@@ -442,7 +442,7 @@ impl Worker for BuildWorker {
         let store = &self.engine.store;
         // A layer that the store knows but has lost is made again, unless a base brings it.
         let present = |layer: &LayerId| {
-            store.layer_exists(layer).unwrap_or(false)
+            store.hold_layer(layer).unwrap_or(false)
                 && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
         };
         record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
