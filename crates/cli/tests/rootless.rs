@@ -125,7 +125,7 @@ impl Bench {
             Mode::Range => self.become_user(RANGER),
             Mode::Single => self.become_user(LONER),
         };
-        command.args(args).arg("--root").arg(store).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.arg("--root").arg(store).args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).current_dir(self.at("context"));
         command
     }

@@ -1,4 +1,4 @@
-/* Makes the system calls a step may not make and prints the error number of each. */
+/* Makes the system calls a step may not make and prints the error number of each; knows no policy. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -45,10 +45,14 @@ pub(crate) fn lookup(user: &str, passwd: &str, group: &str) -> Result<Account> {
         }
         None => entries(passwd).find(|entry| entry.name == user).ok_or_else(|| unknown("user", user, PASSWD))?,
     };
-    let (gid, groups) = match wanted {
+    let (gid, mut groups) = match wanted {
         Some(wanted) => (group_id(wanted, group)?, Vec::new()),
         None => (found.gid, memberships(found.name, group)),
     };
+    // A program that changes its group keeps the first one, so that files closed to that group stay closed to it.
+    if !groups.contains(&gid) {
+        groups.insert(0, gid);
+    }
     let home = if found.home.starts_with('/') { found.home } else { "/" };
     Ok(Account { uid: found.uid, gid, groups, home: home.to_owned() })
 }
@@ -129,17 +133,17 @@ mod tests {
 
     #[test]
     fn users_are_found() {
-        check("", (0, 0, &[10], "/root"));
-        check("root", (0, 0, &[10], "/root"));
-        check("ada", (1000, 100, &[10, 20], "/home/ada"));
-        check("1000", (1000, 100, &[10, 20], "/home/ada"));
-        check("ada:", (1000, 100, &[10, 20], "/home/ada"));
-        check("ada:wheel", (1000, 10, &[], "/home/ada"));
-        check("1234", (1234, 0, &[], "/"));
-        check("1234:5678", (1234, 5678, &[], "/"));
-        check("odd", (7, 8, &[], "/"));
-        check(":users", (0, 100, &[], "/root"));
-        check("2147483647", (2_147_483_647, 0, &[], "/"));
+        check("", (0, 0, &[0, 10], "/root"));
+        check("root", (0, 0, &[0, 10], "/root"));
+        check("ada", (1000, 100, &[100, 10, 20], "/home/ada"));
+        check("1000", (1000, 100, &[100, 10, 20], "/home/ada"));
+        check("ada:", (1000, 100, &[100, 10, 20], "/home/ada"));
+        check("ada:wheel", (1000, 10, &[10], "/home/ada"));
+        check("1234", (1234, 0, &[0], "/"));
+        check("1234:5678", (1234, 5678, &[5678], "/"));
+        check("odd", (7, 8, &[8], "/"));
+        check(":users", (0, 100, &[100], "/root"));
+        check("2147483647", (2_147_483_647, 0, &[0], "/"));
     }
 
     #[test]
@@ -154,7 +158,7 @@ mod tests {
 
     #[test]
     fn an_empty_root_has_numbers_only() {
-        assert_eq!(lookup("", "", "").unwrap(), Account { uid: 0, gid: 0, groups: vec![], home: "/".into() });
+        assert_eq!(lookup("", "", "").unwrap(), Account { uid: 0, gid: 0, groups: vec![0], home: "/".into() });
         let error = lookup("ada", "", "").unwrap_err();
         assert!(error.to_string().contains("ada") && error.to_string().contains(PASSWD), "{error}");
     }
