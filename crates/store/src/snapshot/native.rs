@@ -34,6 +34,7 @@ struct Stamp {
 #[derive(Debug)]
 struct Copied {
     work: PathBuf,
+    ownership: Ownership,
     before: BTreeMap<PathBuf, Stamp>,
 }
 
@@ -54,7 +55,7 @@ impl Snapshotter for Native {
             let tick = view.work.join("tick");
             wait_for_a_later_time(&tick, newest).map_err(|error| Error::at("touch", &tick, error))?;
         }
-        Ok(Box::new(Copied { work: view.work.to_owned(), before }))
+        Ok(Box::new(Copied { work: view.work.to_owned(), ownership, before }))
     }
 }
 
@@ -152,7 +153,7 @@ impl Mounted for Copied {
         let mut times = Vec::new();
         for (path, is_dir) in &keep {
             // Before its children move away, which changes it.
-            times.extend(take(&root, &upper, path, *is_dir)?.map(|mtime| (*path, mtime)));
+            times.extend(take(&root, &upper, path, *is_dir, self.ownership)?.map(|mtime| (*path, mtime)));
             if *is_dir && self.before.contains_key(*path) && !same_dir(self.before.get(*path), after.get(*path)) {
                 mark_opaque(&upper.join(path))?;
             }
@@ -164,7 +165,7 @@ impl Mounted for Copied {
             let held = crate::Root::open(&upper.join(path))?;
             attributes::set_mtime(held.as_fd(), mtime).map_err(refused("set the time of", path))?;
         }
-        copy_attributes(&root, &upper)?;
+        copy_attributes(&root, &upper, self.ownership)?;
         remove_path(&root)?;
         Ok(upper)
     }
@@ -197,18 +198,18 @@ fn same_dir(before: Option<&Stamp>, after: Option<&Stamp>) -> bool {
 
 /// Moves a file, or makes a directory with the attributes of the one it stands for, whose time is given back. Nothing
 /// runs in the view any more, so paths may be joined; the last name is never followed.
-fn take(root: &Path, upper: &Path, path: &Path, is_dir: bool) -> Result<Option<Mtime>> {
+fn take(root: &Path, upper: &Path, path: &Path, is_dir: bool, ownership: Ownership) -> Result<Option<Mtime>> {
     let (from, to) = (root.join(path), upper.join(path));
     if !is_dir {
         return rustix::fs::renameat(CWD, &from, CWD, &to).map(|()| None).map_err(refused("move", &from));
     }
     std::fs::create_dir(&to).map_err(|error| Error::at("create", &to, error))?;
-    copy_attributes(&from, &to).map(Some)
+    copy_attributes(&from, &to, ownership).map(Some)
 }
 
-fn copy_attributes(from: &Path, to: &Path) -> Result<Mtime> {
+fn copy_attributes(from: &Path, to: &Path, ownership: Ownership) -> Result<Mtime> {
     let entry = crate::layers::scan::root_entry(from)?;
-    dress_root(to, &entry, true)?;
+    dress_root(to, &entry, ownership == Ownership::All)?;
     Ok(entry.mtime)
 }
 

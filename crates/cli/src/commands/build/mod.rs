@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{ArgAction, Args};
-use cooper_engine::{Outcome, Request};
+use cooper_engine::{Event, EventSink, Outcome, Request};
 
 use crate::commands::build::unsupported::Unsupported;
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
@@ -191,6 +191,9 @@ async fn build_or_stop(
     session: LocalSession,
     progress: Arc<Progress>,
 ) -> CommandResult<Outcome> {
+    if let Some(message) = at.single_id_warning() {
+        progress.event(Event::Warning { message, diagnostic: None });
+    }
     let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
     let building = engine_calls::build(at, machinery, request, Arc::new(session), progress);
     tokio::select! {
