@@ -20,7 +20,8 @@ RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]
 FROM base AS one
 RUN mkdir /one && for i in 1 2 3 4 5 6 7 8 9; do echo $i > /one/$i; done; ln /one/1 /one/link; ln -s 2 /one/symbolic
 FROM base AS two
-COPY --chown=7:8 tree /two/
+COPY tree /two/
+COPY --chown=7:8 script /owned/
 RUN rm /two/a/0; touch /two/new
 FROM base
 LABEL z=1 a=2
@@ -29,7 +30,7 @@ COPY --from=one /one /one
 COPY --from=two /two /two
 COPY --link big script tree /all/
 WORKDIR /work
-RUN find / -xdev > /list
+RUN find /bin /one /two /all | sort > /list
 VOLUME /z /a
 EXPOSE 9 1
 ";
