@@ -116,3 +116,31 @@ fn looks(dir: BorrowedFd<'_>) -> IoResult<impl PartialEq> {
     xattrs.retain(|name, _| !is_reserved(name));
     Ok((mode, uid, gid, xattrs))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_empty_directories_that_are_the_same_below_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let [upper, base, middle] = ["upper", "base", "middle"].map(|name| dir.path().join(name));
+        for path in ["base/etc/net", "base/kept", "base/mode", "base/hidden", "middle", "upper/etc/net", "upper/kept"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        for path in ["upper/mode", "upper/hidden", "upper/new/deep"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        fs::write(upper.join("kept/file"), "").unwrap();
+        fs::set_permissions(upper.join("mode"), fs::Permissions::from_mode(0o700)).unwrap();
+        // What a lower layer replaced is new again.
+        symlink("etc", middle.join("hidden")).unwrap();
+        drop_directories(&upper, &[base, middle]).unwrap();
+        let left: Vec<bool> =
+            ["etc", "kept/file", "mode", "hidden", "new/deep"].map(|path| upper.join(path).exists()).to_vec();
+        assert_eq!(left, [false, true, true, true, true]);
+    }
+}
