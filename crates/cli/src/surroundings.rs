@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cooper_executor::{EnterOptions, Identity};
+use cooper_executor::{EnterOptions, IdMap, Identity};
 
 use crate::args::Global;
 use crate::environment::Environment;
@@ -35,6 +35,19 @@ impl Surroundings {
             CommandError::failure("no place for the store: neither HOME nor XDG_DATA_HOME is set")
                 .with_hint("give one with `--root DIR` or COOPER_ROOT")
         })
+    }
+
+    /// What a build cannot do with a single id, and why there are no more.
+    pub(crate) fn single_id_warning(&self) -> Option<String> {
+        let identity = self.identity.as_ref().filter(|identity| identity.map == IdMap::Single)?;
+        let why = match identity.notes.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", identity.notes.join("; ")),
+        };
+        Some(format!(
+            "steps have one user id here{why}: they cannot change owners, run as another user than 0, or use programs \
+             that do; files of base images keep their owners"
+        ))
     }
 
     /// The directories of PATH.

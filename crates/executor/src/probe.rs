@@ -127,7 +127,9 @@ fn subordinate_ids(search: &[PathBuf]) -> Check {
     let ids = count("/etc/subuid").min(count("/etc/subgid"));
     let programs = ["newuidmap", "newgidmap"].iter().all(|name| find(search, name).is_some());
     let ok = if programs && ids >= 65_535 { Strength::Ok } else { Strength::Weaker };
-    let detail = format!("{ids} ids, newuidmap {}", if programs { "found" } else { "not found" });
+    let without =
+        if ok == Strength::Ok { "" } else { "; without them steps cannot change owners, nor run as another user" };
+    let detail = format!("{ids} ids, newuidmap {}{without}", if programs { "found" } else { "not found" });
     check(
         "subordinate ids",
         ok,
@@ -162,8 +164,9 @@ fn step_ids() -> Check {
 
 fn seccomp() -> Check {
     let actions = read("/proc/sys/kernel/seccomp/actions_avail");
+    let foreign = "; 32-bit programs get no system call at all";
     let ok = if actions.split_whitespace().any(|action| action == "errno") { Strength::Ok } else { Strength::Missing };
-    check("seccomp", ok, actions.trim(), Some("the kernel needs CONFIG_SECCOMP_FILTER"))
+    check("seccomp", ok, format!("{}{foreign}", actions.trim()), Some("the kernel needs CONFIG_SECCOMP_FILTER"))
 }
 
 fn present(errno: std::result::Result<(), Errno>) -> Strength {

@@ -12,8 +12,8 @@ use cooper_oci::Digest;
 use rusqlite::params;
 
 use crate::db::Db;
-use crate::tree::{Failpoint, Tree};
 use crate::snapshot::SnapshotKind;
+use crate::tree::{Failpoint, Tree};
 use crate::{ErrorKind, Event, LayerId, Lease, Result, images_index, lock, rebuild};
 
 /// Whose ids the files of layers can carry.

@@ -136,6 +136,10 @@ fn conflict(what: &str, path: &Path, how: &str) -> Error {
 }
 
 impl Files for Draft {
+    fn called(&self) -> String {
+        "the files so far".to_owned()
+    }
+
     fn lookup(&self, path: &Path) -> Result<Option<Entry>> {
         match self.new.get(path) {
             Some((entry, _)) => Ok(Some(entry.clone())),
@@ -153,6 +157,10 @@ impl Files for Draft {
 
     fn digest(&self, entry: &Entry) -> Result<[u8; 32]> {
         self.base.digest(entry)
+    }
+
+    fn differs(&self, entry: &Entry) -> Error {
+        self.base.differs(entry)
     }
 
     fn open(&self, entry: &Entry) -> Result<Box<dyn Read + Send>> {

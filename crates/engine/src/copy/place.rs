@@ -176,6 +176,7 @@ impl Placer<'_> {
             let data = spooled(&item, &mut tar, &mut spool, &shared).map_err(cannot)?;
             self.unpacked(spec, item, data, dest)?;
         }
+        spec.files.unchanged(entry)?;
         Ok(true)
     }
 

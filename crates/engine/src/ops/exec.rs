@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cooper_executor::{Executor, Exit, Network, Process, Profile, Running, Stdio};
 use cooper_llb::{Exec, Security};
-use cooper_store::{LayerId, Store};
+use cooper_store::{LayerId, Ownership, Store};
 
 use super::mounts::Prepared;
 use crate::error::{from_executor, from_store};
@@ -88,6 +88,9 @@ impl KillSwitch {
     }
 }
 
+/// With less than this left a disk counts as full: the last few blocks go to whoever asks for less.
+const NO_SPACE: u64 = 1 << 20;
+
 /// Runs `op`; blocks until it has ended. Returns the new layer.
 pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
     let what = "cannot mount the filesystem of a step";
@@ -116,8 +119,22 @@ pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
     drop(guards);
     match exit {
         Exit::Code(0) => mount.commit(op.clamp).map_err(|e| from_store(e, "cannot keep what the step wrote")),
-        exit => Err(failed(op, exit, tail)),
+        exit => {
+            let mut error = failed(op, exit, tail, work.store.ownership());
+            error.hints.extend(full_disk(&work.store));
+            Err(error)
+        }
     }
+}
+
+/// Says so when the step had no room to write: programs often do not.
+fn full_disk(store: &Store) -> Option<String> {
+    let disk = rustix::fs::statvfs(store.root()).ok()?;
+    let left = disk.f_bavail.saturating_mul(disk.f_frsize);
+    // Some filesystems have no fixed number of files and say 0 of 0.
+    let no_files = disk.f_files > 0 && disk.f_favail == 0;
+    let what = format!("there is no space left for the store at `{}`", store.root().display());
+    (left < NO_SPACE || no_files).then(|| format!("{what}: free some with `cooper prune`"))
 }
 
 /// Passes the output on until both pipes are closed; returns its last lines.
@@ -182,9 +199,13 @@ impl Tail {
     }
 }
 
-fn failed(op: &Exec, exit: Exit, tail: Vec<String>) -> Error {
+fn failed(op: &Exec, exit: Exit, tail: Vec<String>, ownership: Ownership) -> Error {
     let what = op.args.last().map_or("", String::as_str);
-    let short: String = what.lines().next().unwrap_or_default().chars().take(120).collect();
+    let mut lines = what.lines();
+    let mut short: String = lines.next().unwrap_or_default().chars().take(120).collect();
+    if lines.next().is_some() {
+        short.push_str(" ...");
+    }
     let (reason, code) = match exit {
         Exit::Code(code) => (format!("exit code {code}"), code),
         Exit::Signal(signal) => (format!("killed by signal {signal}"), 128 + signal),
@@ -192,9 +213,22 @@ fn failed(op: &Exec, exit: Exit, tail: Vec<String>) -> Error {
     };
     let mut error = Error::new(ErrorKind::Step, format!("the step `{short}` failed: {reason}"));
     error.exit_code = u8::try_from(code).ok();
+    error.hints.extend(single_id_hint(ownership, &tail));
     error.step = Some(Box::new((String::new(), tail)));
     error.hints.extend(hint(exit));
     error
+}
+
+/// What the kernel and programs say when a step wants an id that a namespace of one id does not have.
+const REFUSED_IDS: [&str; 6] = ["chown", "ownership", "setgroups", "setuid", "setgid", "seteuid"];
+
+fn single_id_hint(ownership: Ownership, tail: &[String]) -> Option<String> {
+    let refused = tail.iter().any(|line| REFUSED_IDS.iter().any(|word| line.contains(word)));
+    (ownership == Ownership::Single && refused).then(|| {
+        "steps of this build have one user id: they can give files to nobody and become nobody else; \
+         give this user a range in /etc/subuid and /etc/subgid (`cooper doctor`)"
+            .to_owned()
+    })
 }
 
 fn hint(exit: Exit) -> Option<String> {
@@ -225,6 +259,14 @@ mod tests {
         assert_eq!(lines.len(), TAIL_LINES);
         assert_eq!(lines.first().map(String::as_str), Some("line 11"));
         assert_eq!(lines.last().map(String::as_str), Some("partial"));
+    }
+
+    #[test]
+    fn refused_ids_are_explained_where_there_is_one() {
+        let chown = ["chown: changing ownership of 'f': Invalid argument".to_owned()];
+        assert!(single_id_hint(Ownership::Single, &chown).is_some_and(|hint| hint.contains("/etc/subuid")));
+        assert_eq!(single_id_hint(Ownership::All, &chown), None);
+        assert_eq!(single_id_hint(Ownership::Single, &["no".to_owned()]), None);
     }
 
     #[test]

@@ -80,13 +80,31 @@ fn make_dir(path: &str, chown: Option<&cooper_llb::Chown>, draft: &mut Draft) ->
 fn write(draft: Draft, store: &Store, compression: Compression) -> Result<LayerId> {
     let what = "cannot write a layer";
     let mut layer = store.new_layer(compression, None).map_err(|e| from_store(e, what))?;
+    let mut copied = Vec::new();
     for (entry, data) in draft.into_entries() {
-        let mut data = data.open()?;
-        layer
-            .append(&entry, &mut data)
-            .map_err(|e| from_store(e, &format!("cannot copy to `/{}`", entry.path.display())))?;
+        let mut bytes = data.open()?;
+        layer.append(&entry, &mut bytes).map_err(|e| not_copied(e, &entry, &data))?;
+        if let Data::File(files, source) = data {
+            copied.push((entry.path, files, source));
+        }
     }
-    Ok(layer.finish().map_err(|e| from_store(e, what))?.id)
+    let layer = layer.finish().map_err(|e| from_store(e, what))?;
+    // The digests that entered the key are those of the bytes that were written, or else there is no record.
+    for (path, files, source) in copied {
+        let written = layer.listing.get(&path).and_then(|record| record.digest);
+        if written != Some(files.digest(&source)?) {
+            return Err(files.differs(&source));
+        }
+    }
+    Ok(layer.id)
+}
+
+/// A file that grew or shrank is told of by the name its author knows.
+fn not_copied(error: cooper_store::Error, entry: &Entry, data: &Data) -> Error {
+    match data {
+        Data::File(files, source) if error.kind() == cooper_store::ErrorKind::Busy => files.differs(source),
+        _ => from_store(error, &format!("cannot copy to `/{}`", entry.path.display())),
+    }
 }
 
 /// A layer of what `paths` select, at the same paths: how a context is shown to a step.

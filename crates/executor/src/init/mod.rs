@@ -4,7 +4,7 @@
 //! outside and ends the step when the caller asks for it or is gone; the *reaper* is process 1 inside.
 
 pub(crate) mod confine;
-mod device;
+pub(crate) mod device;
 pub(crate) mod exec;
 mod reaper;
 pub(crate) mod rootfs;

@@ -1,14 +1,16 @@
 //! The description of a step in the form of the OCI runtime-spec: the same sandbox as our own executor's.
 //!
-//! Reads nothing but the limit of open files: what is mounted and who runs is already decided.
+//! Reads nothing but the limit of open files and the id map: what is mounted and who runs is already decided.
 
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
+use crate::enter::read;
 use crate::init::confine::{CAPABILITIES, MAX_OPEN_FILES, OPEN_FILES};
 use crate::init::rootfs::{MASKED_PROC, MASKED_SYS, READONLY_PROC, hostname};
 use crate::init::seccomp::DENIED_NAMES;
 use crate::init::user::Account;
+use crate::subid::mapped_from_zero;
 use crate::wire::Spec;
 
 /// Names of the capabilities, by bit, as far as a step has any.
@@ -26,6 +28,9 @@ const NAMES: [(u64, &str); 11] = [
     (31, "CAP_SETFCAP"),
 ];
 
+/// How the host's /sys is shown, cgroups below it included.
+const SHOWN_SYS: [&str; 6] = ["rbind", "rprivate", "nosuid", "nodev", "noexec", "rro"];
+
 /// A mount with its source named.
 #[derive(Debug)]
 pub(super) struct NamedMount {
@@ -42,7 +47,7 @@ pub(super) fn config(root: &str, spec: &Spec, account: &Account, mounts: &[Named
         "process": process(spec, account),
         "root": { "path": root, "readonly": spec.readonly_root },
         "hostname": hostname(spec),
-        "mounts": system_mounts().into_iter().chain(mounts.iter().map(mount)).collect::<Vec<_>>(),
+        "mounts": system_mounts(spec.own_network).into_iter().chain(mounts.iter().map(mount)).collect::<Vec<_>>(),
         "linux": linux(spec),
     })
 }
@@ -86,11 +91,17 @@ fn capabilities(sandbox: bool, uid: u32) -> Value {
     json!({ "bounding": all, "effective": held, "permitted": held, "inheritable": [], "ambient": [] })
 }
 
-fn system_mounts() -> Vec<Value> {
+/// A new sysfs shows the network namespace and needs rights over it: in a user namespace with the host's network the
+/// host's /sys is shown instead.
+fn system_mounts(own_network: bool) -> Vec<Value> {
+    let borrowed = !own_network && mapped_from_zero(&read("/proc/self/uid_map")) != u32::MAX;
     let mount = |target: &str, kind: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": kind, "options": options });
     vec![
         mount("/proc", "proc", &["nosuid", "nodev", "noexec"]),
-        mount("/sys", "sysfs", &["nosuid", "nodev", "noexec", "ro"]),
+        match borrowed {
+            true => json!({ "destination": "/sys", "type": "none", "source": "/sys", "options": SHOWN_SYS }),
+            false => mount("/sys", "sysfs", &["nosuid", "nodev", "noexec", "ro"]),
+        },
         mount("/dev", "tmpfs", &["nosuid", "mode=755", "size=65536k"]),
         mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
         mount("/dev/shm", "tmpfs", &["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"]),

@@ -7,16 +7,18 @@
 mod config;
 
 use std::fs::DirBuilder;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio as ChildStdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::mount::{UnmountFlags, unmount};
 
 use self::config::NamedMount;
+use crate::init::device;
 use crate::init::exec::account;
 use crate::init::rootfs::{hostname, hosts};
 use crate::init::tree::{Missing, Tree};
@@ -27,6 +29,8 @@ use crate::{Error, ErrorKind, Executor, Exit, Output, Process, Result, Running};
 
 /// How often is looked whether the runtime has started the process; it takes ten times as long.
 const POLL: Duration = Duration::from_millis(1);
+/// Names of the mounts in a bundle begin so.
+const BOUND: &str = "bound-";
 /// Bytes of the runtime's log shown in an error.
 const MAX_LOG: usize = 4096;
 
@@ -148,7 +152,8 @@ impl Bundle {
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777)).map_err(|e| failed(e.into()))
     }
 
-    /// The mounts of a step by name. A held descriptor is named by its entry in /proc, which leads to the very inode.
+    /// The mounts of a step by name. What a descriptor holds is mounted once more in the bundle: the runtime has another
+    /// mount namespace, which can take over mounts but not descriptors of this one.
     fn mounts(&self, spec: &Spec, fds: &[OwnedFd]) -> Result<Vec<NamedMount>> {
         let mut all = Vec::new();
         let mut file = |name: &str, target: &str, content: &[u8], owner| -> Result<()> {
@@ -173,8 +178,10 @@ impl Bundle {
                 SourceSpec::Bind => {
                     let fd =
                         fds.next().ok_or_else(|| Error::new(ErrorKind::Io, "a descriptor of the step is missing"))?;
-                    let source = format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
-                    all.push(bind(&mount.target, source, mount.readonly));
+                    let source = self.dir.join(format!("{BOUND}{number}"));
+                    show(fd, &source)
+                        .map_err(|e| Error::io(format!("cannot mount the source of {}", mount.target), e))?;
+                    all.push(bind(&mount.target, source.to_string_lossy().into_owned(), mount.readonly));
                 }
                 SourceSpec::Tmpfs(size) => all.push(tmpfs(&mount.target, *size, mount.readonly)),
             }
@@ -210,7 +217,25 @@ impl Bundle {
         command.args(["delete", "--force"]).arg(&self.id);
         // The runtime has removed its state itself unless it was killed.
         let _none = command.stdin(ChildStdio::null()).stdout(ChildStdio::null()).stderr(ChildStdio::null()).status();
-        let _gone = std::fs::remove_dir_all(&self.dir);
+        // Never with a mount in it: what is shown there is not ours to remove.
+        if self.unbind().is_ok() {
+            let _gone = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+
+    /// Ends the mounts of [`show`]. A mount point that is still one cannot be removed, which is an error here.
+    fn unbind(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if !entry.file_name().as_encoded_bytes().starts_with(BOUND.as_bytes()) {
+                continue;
+            }
+            let path = entry.path();
+            // Refused if it was never mounted.
+            let _never = unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+            std::fs::remove_dir(&path).or_else(|_| std::fs::remove_file(&path))?;
+        }
+        Ok(())
     }
 
     /// Why the runtime did not start the step.
@@ -218,16 +243,38 @@ impl Bundle {
         let log = crate::enter::read(&self.dir.join("log").to_string_lossy());
         let text = log.lines().last().unwrap_or("it gave no reason");
         let text = &text[..text.floor_char_boundary(MAX_LOG)];
+        // runc's log has a time and a level as well; crun's is the reason alone.
+        let quoted = text.split_once(" msg=\"").map(|(_, reason)| reason.trim_end_matches('"').replace("\\\"", "\""));
+        let text = quoted.as_deref().unwrap_or(text);
         let what = format!("{} refused the step: {text}", self.program.display());
         if text.contains("cgroups in hybrid mode") {
             return Error::new(ErrorKind::Host, what)
                 .with_hint("this crun needs a pure cgroup hierarchy: use runc, or cooper's own executor");
         }
-        let of_the_process = ["executable file", "no such file or directory", "exec format", "permission denied"];
-        let kind =
-            if of_the_process.iter().any(|part| text.contains(part)) { ErrorKind::Process } else { ErrorKind::Host };
-        Error::new(kind, what)
+        Error::new(kind_of(text), what)
     }
+}
+
+/// The kind of a runtime's reason: runc and crun only give words, which both take from the kernel and from Go's library.
+fn kind_of(reason: &str) -> ErrorKind {
+    let reason = reason.to_ascii_lowercase();
+    let of = |parts: &[&str]| parts.iter().any(|part| reason.contains(part));
+    if of(&["exec format", "permission denied", "is a directory"]) {
+        return ErrorKind::NotExecutable;
+    }
+    if of(&["executable file", "no such file or directory"]) { ErrorKind::NoProgram } else { ErrorKind::Host }
+}
+
+/// Mounts what `fd` holds on a new file or directory of ours.
+fn show(fd: &OwnedFd, at: &Path) -> std::io::Result<()> {
+    let tree = device::clone(fd.as_fd(), true)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) {
+        FileType::Directory => DirBuilder::new().mode(0o700).create(at)?,
+        _ => drop(std::fs::File::create_new(at)?),
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::open(at, flags, Mode::empty())?;
+    Ok(device::attach(tree.as_fd(), target.as_fd())?)
 }
 
 fn bind(target: &str, source: String, readonly: bool) -> NamedMount {

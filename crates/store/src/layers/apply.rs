@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use cooper_oci::tar::{TarReader, Whiteout, parse_whiteout};
 use cooper_oci::{Entry, EntryKind};
 
-use super::dir::{LayerDir, is_reserved};
+use super::dir::{LayerDir, is_reserved, remember_owner};
 use crate::listing::Record;
 use crate::root::{Root, attributes};
 use crate::{Error, ErrorKind, Listing, ListingBuilder, Result, Tree};
@@ -208,6 +208,8 @@ pub(crate) fn dress_root(path: &Path, entry: &Entry, all: bool) -> Result<()> {
     let failed = |what| crate::root::refused(what, path);
     if all {
         attributes::set_owner(root.as_fd(), entry.uid, entry.gid).map_err(failed("set the owner of"))?;
+    } else {
+        remember_owner(root.as_fd(), entry);
     }
     attributes::set_mode(root.as_fd(), entry.mode).map_err(failed("set the mode of"))?;
     for (name, value) in entry.xattrs.iter().filter(|(name, _)| !is_reserved(name)) {

@@ -23,14 +23,24 @@ use crate::{Error, Ownership, Result};
 pub(crate) const OPAQUE: &[u8] = b"user.overlay.opaque";
 /// Attributes that would steer overlayfs: taken from no image and written into no layer.
 const RESERVED: [&[u8]; 2] = [b"user.overlay.", b"trusted.overlay."];
+/// Where the owner is remembered of a file that could not be given to it; overlayfs keeps it when it copies the file.
+pub(crate) const OWNER: &[u8] = b"user.cooper.owner";
 /// Bytes copied at once.
 const BUFFER: usize = 128 << 10;
 /// Warnings kept of one layer; more of the same do not help.
 const MAX_WARNINGS: usize = 20;
 
-/// An attribute that belongs to overlayfs, not to the file.
+/// An attribute that belongs to overlayfs or this store, not to the file.
 pub(crate) fn is_reserved(name: &[u8]) -> bool {
-    RESERVED.iter().any(|prefix| name.starts_with(prefix))
+    name == OWNER || RESERVED.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Notes the owner of a file or directory that cannot be given to it.
+pub(crate) fn remember_owner(fd: BorrowedFd<'_>, entry: &Entry) {
+    if (entry.uid, entry.gid) != (0, 0) {
+        // Lost where the filesystem has no attributes; the layer it comes from still has it.
+        let _ = attributes::set_xattr(fd, OWNER, format!("{}:{}", entry.uid, entry.gid).as_bytes());
+    }
 }
 
 /// A layer directory being written.
@@ -168,6 +178,18 @@ impl LayerDir {
         Ok(digest)
     }
 
+    /// Writes a regular file with the content of `from`, which is shared on disk where the filesystem can.
+    pub(crate) fn put_copy(&mut self, entry: &Entry, from: &File) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let fd = self.place(&entry.path, |dir, name| rustix::fs::openat(dir, name, flags, mode))?;
+        let (mut from, mut file) = (from, File::from(fd));
+        if rustix::fs::ioctl_ficlone(&file, from).is_err() {
+            std::io::copy(&mut from, &mut file).map_err(|error| Error::at("copy", &entry.path, error))?;
+        }
+        self.attributes(file.as_fd(), entry)
+    }
+
     fn put_dir(&mut self, entry: &Entry) -> Result<()> {
         let fd = self.directory(&entry.path).map_err(refused("make directory", &entry.path))?;
         self.attributes(fd.as_fd(), entry)?;
@@ -207,6 +229,8 @@ impl LayerDir {
         let failed = |what| refused(what, &entry.path);
         if self.ownership == Ownership::All {
             attributes::set_owner(fd, entry.uid, entry.gid).map_err(failed("set the owner of"))?;
+        } else if matches!(entry.kind, EntryKind::File { .. } | EntryKind::Dir) {
+            remember_owner(fd, entry);
         }
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| !is_reserved(name)) {
             match attributes::set_xattr(fd, name, value) {

@@ -13,7 +13,7 @@ use cooper_oci::tar::{TarWriter, opaque_name, whiteout_name};
 use cooper_oci::{Entry, EntryKind, Mtime};
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::dir::{OPAQUE, is_reserved};
+use super::dir::{OPAQUE, OWNER, is_reserved};
 use crate::listing::ContentDigest;
 use crate::listing::Record;
 use crate::root::{FileKind, Inode, attributes, names, refused};
@@ -131,11 +131,20 @@ pub(crate) fn kind_of(fd: BorrowedFd<'_>, inode: &Inode, path: &Path) -> Result<
 
 pub(crate) fn describe(fd: BorrowedFd<'_>, path: &Path, inode: &Inode, kind: EntryKind) -> Result<Entry> {
     let mut xattrs = attributes::xattrs(fd).map_err(refused("read the attributes of", path))?;
+    let remembered = xattrs.get(OWNER).and_then(|text| owner_of(text));
     xattrs.retain(|name, _| !is_reserved(name) && !HOST_ATTRIBUTES.contains(&name.as_slice()));
     // The mode bits of a link are the kernel's choice, and the same everywhere.
     let mode = if inode.kind == FileKind::Symlink { 0o777 } else { inode.mode };
-    let (uid, gid, mtime) = (inode.uid, inode.gid, inode.mtime);
+    // Only what nobody else can write an attribute to: files of root stand for those of owners this host lacks.
+    let (uid, gid) = remembered.filter(|_| (inode.uid, inode.gid) == (0, 0)).unwrap_or((inode.uid, inode.gid));
+    let mtime = inode.mtime;
     Ok(Entry { path: path.to_owned(), kind, mode, uid, gid, mtime, xattrs })
+}
+
+/// The owner in an [`OWNER`] attribute.
+fn owner_of(text: &[u8]) -> Option<(u32, u32)> {
+    let (uid, gid) = std::str::from_utf8(text).ok()?.split_once(':')?;
+    Some((uid.parse().ok()?, gid.parse().ok()?))
 }
 
 /// Hashes what is read through it.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::overlay::MAX_LOWERS;
-use super::{Mounted, Native, Overlay, SnapshotKind, Snapshotter, View, clamp, root_of, unchanged};
+use super::{Mounted, Native, Overlay, SnapshotKind, Snapshotter, View, clamp, root_of, same};
 use crate::layers::{self, rows, scan};
 use crate::{Error, ErrorKind, LayerId, Lease, Ownership, Result, Store};
 
@@ -15,8 +15,8 @@ pub struct Mount {
     store: Store,
     work: PathBuf,
     root: PathBuf,
-    lowers: Vec<PathBuf>,
     before: cooper_oci::Entry,
+    lowers: Vec<PathBuf>,
     readonly: bool,
     mounted: Option<Box<dyn Mounted>>,
     warnings: Vec<String>,
@@ -50,14 +50,14 @@ impl Store {
             store: self.clone(),
             root: root_of(&work),
             work,
-            lowers,
             before,
+            lowers: lowers.clone(),
             readonly: !writable,
             mounted: None,
             warnings: unpacked.warnings,
             _lease: lease,
         };
-        mount.show(kind)?;
+        mount.show(kind, &lowers)?;
         Ok(mount)
     }
 }
@@ -73,9 +73,8 @@ impl Mount {
         &self.warnings
     }
 
-    fn show(&mut self, kind: SnapshotKind) -> Result<()> {
+    fn show(&mut self, kind: SnapshotKind, lowers: &[PathBuf]) -> Result<()> {
         let owners = self.store.ownership() == Ownership::All;
-        let lowers = &self.lowers;
         let view = View { lowers, work: &self.work, root: &self.before, owners, readonly: self.readonly };
         let mut note = None;
         let shown = match kind {
@@ -104,8 +103,8 @@ impl Mount {
                 Error::new(ErrorKind::Invalid, format!("{} was mounted read-only", self.root.display()))
             })?;
         let changed = mounted.commit()?;
+        same::drop_same(&changed, &self.lowers)?;
         let after = scan::root_entry(&changed)?;
-        unchanged::drop_directories(&changed, &self.lowers)?;
         let size = clamp::clamp_tree(&changed, clamp)?;
         let id = layers::random_id()?;
         let dir = layers::Fresh::new(&self.store)?;

@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{ArgAction, Args};
-use cooper_engine::{Outcome, Request};
+use cooper_engine::{Event, EventSink, Outcome, Request};
 
 use crate::commands::build::unsupported::Unsupported;
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
-use crate::error::{CommandError, CommandResult, INTERRUPTED, Kind};
+use crate::error::{CommandError, CommandResult, Kind};
 use crate::output;
 use crate::progress::{Mode, Progress};
 use crate::session::LocalSession;
@@ -191,10 +191,13 @@ async fn build_or_stop(
     session: LocalSession,
     progress: Arc<Progress>,
 ) -> CommandResult<Outcome> {
+    if let Some(message) = at.single_id_warning() {
+        progress.event(Event::Warning { message, diagnostic: None });
+    }
     let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
     let building = engine_calls::build(at, machinery, request, Arc::new(session), progress);
     tokio::select! {
         outcome = building => outcome,
-        () = crate::terminal::interrupted() => Err(CommandError::new(Kind::Code(INTERRUPTED), "the build was stopped")),
+        code = crate::terminal::interrupted() => Err(CommandError::new(Kind::Code(code), "the build was stopped")),
     }
 }
