@@ -20,7 +20,8 @@ RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]
 FROM base AS one
 RUN mkdir /one && for i in 1 2 3 4 5 6 7 8 9; do echo $i > /one/$i; done; ln /one/1 /one/link; ln -s 2 /one/symbolic
 FROM base AS two
-COPY --chown=7:8 tree /two/
+COPY tree /two/
+COPY --chown=7:8 script /owned/
 RUN rm /two/a/0; touch /two/new
 FROM base
 LABEL z=1 a=2
@@ -29,7 +30,7 @@ COPY --from=one /one /one
 COPY --from=two /two /two
 COPY --link big script tree /all/
 WORKDIR /work
-RUN find / -xdev > /list
+RUN find /bin /one /two /all | sort > /list
 VOLUME /z /a
 EXPOSE 9 1
 ";
@@ -49,12 +50,18 @@ struct Setting {
 
 fn context(dir: &Path, setting: &Setting) {
     let mut files: Vec<(String, Vec<u8>, u32)> = (0..40)
-        .map(|i| (format!("tree/{}/{i}", ["a", "b", "c/d"][i % 3]), format!("{i}\n").repeat(i * 100).into_bytes(), 0o644))
+        .map(|i| {
+            (format!("tree/{}/{i}", ["a", "b", "c/d"][i % 3]), format!("{i}\n").repeat(i * 100).into_bytes(), 0o644)
+        })
         .collect();
     files.push(("Dockerfile".into(), DOCKERFILE.into(), 0o644));
     files.push(("script".into(), b"#!/bin/sh\n".to_vec(), 0o755));
     // Several compression members, none of which compresses away.
-    files.push(("big".into(), (0..3_000_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect(), 0o600));
+    files.push((
+        "big".into(),
+        (0..3_000_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect(),
+        0o600,
+    ));
     files.push(("busybox".into(), fs::read(BUSYBOX).unwrap(), 0o755));
     if setting.reverse {
         files.reverse();

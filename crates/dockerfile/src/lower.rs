@@ -103,7 +103,9 @@ impl Graph<'_> {
     /// `--link`: written without looking at what is there, then laid over it.
     fn linked(&mut self, step: &Step, mut inputs: Vec<Input>, meta: Meta) -> VertexId {
         let scratch = Input { vertex: self.source(&Origin::Scratch, None) };
-        let Some(below) = inputs.first_mut().map(|root| std::mem::replace(root, scratch)) else { return scratch.vertex };
+        let Some(below) = inputs.first_mut().map(|root| std::mem::replace(root, scratch)) else {
+            return scratch.vertex;
+        };
         let vertex = self.definition.add(Vertex { op: step.op.clone(), inputs, meta });
         self.steps.push(vertex);
         let inputs = vec![below, Input { vertex }];

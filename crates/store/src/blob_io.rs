@@ -163,10 +163,8 @@ impl BlobWriter {
             store.tree().step("blob.row")?;
             // What layers are known to be this blob stays known: a pull knows that before it has the bytes.
             let state = if synced { "durable".to_owned() } else { store.volatile() };
-            let sql =
-                "INSERT OR REPLACE INTO blobs(digest, size, created, used, state) VALUES(?1, ?2, ?3, ?3, ?4)";
-            c.prepare_cached(sql)?
-                .execute(params![digest.to_string(), column(self.size), store.now(), state])?;
+            let sql = "INSERT OR REPLACE INTO blobs(digest, size, created, used, state) VALUES(?1, ?2, ?3, ?3, ?4)";
+            c.prepare_cached(sql)?.execute(params![digest.to_string(), column(self.size), store.now(), state])?;
             Ok(())
         })
     }

@@ -39,8 +39,7 @@ fn privileged_a_build_killed_at_any_moment_leaves_nothing_wrong() {
     for n in 0..KILLS {
         let args: &[&str] = if n % 2 == 0 { &["--no-cache", "-t", "app"] } else { &["-t", "app"] };
         let mut command = place.build_command(args);
-        let mut child =
-            command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(dice.below(450_000)));
         kill_group(&mut child);
         settled(&place);
@@ -73,7 +72,8 @@ fn privileged_a_kill_at_any_write_leaves_nothing_wrong() {
     skip_if_missing!("strace");
     let (place, mut dice) = (Place::new(), Dice::new("kill at a call"));
     let cold = place.cold();
-    for call in ["rename,renameat,renameat2", "fsync,fdatasync,syncfs", "mkdirat,mkdir", "pwrite64", "unlink,unlinkat"] {
+    for call in ["rename,renameat,renameat2", "fsync,fdatasync,syncfs", "mkdirat,mkdir", "pwrite64", "unlink,unlinkat"]
+    {
         for _ in 0..3 {
             let _ = std::fs::remove_dir_all(&place.store);
             meddled(&place, &format!("inject={call}:signal=KILL:when={}", 1 + dice.below(12))).no_panic();

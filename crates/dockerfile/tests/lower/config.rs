@@ -62,7 +62,7 @@ f
 - USER a:b
 - VOLUME [/v [/w]]
 - VOLUME [/a b 1]
-- EXPOSE [80/tcp 90/udp 91/udp 1/tcp]
+- EXPOSE [1/tcp 80/tcp 90/udp 91/udp]
 - STOPSIGNAL SIGTERM
 - SHELL [/bin/bash -c]
 - CMD ["/bin/bash" "-c" "echo \"a\tb\""]
@@ -159,7 +159,7 @@ E
         r"+ RUN /bin/sh -c a
 b
  # buildkit
-+ RUN /dev/pipes/E # buildkit
++ RUN /bin/sh -c /dev/pipes/E # buildkit
 + RUN /bin/sh -c cat <<E
 z
 E # buildkit

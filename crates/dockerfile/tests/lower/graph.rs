@@ -402,7 +402,7 @@ f
         r##"0: image reference=docker.io/library/alpine:latest # [1/7] FROM docker.io/library/alpine:latest
 1: <0> run arg="line $x\nmore\n" cwd=/ # [2/7] RUN <<EOF (line $x...)
 2: <1> run arg=/dev/pipes/S cwd=/ pipe=S data="#!/bin/env x\nbody\n" # [3/7] RUN <<S (#!/bin/env x...)
-3: <2> run arg="cat <<A - <<-B\n1\nA\n2\nB" cwd=/ # [4/7] RUN cat <<A - <<-B
+3: <2> run arg="cat <<A - <<-B\n1\nA\n\t2\nB" cwd=/ # [4/7] RUN cat <<A - <<-B
 4: <3> file make file=/d/f file name="" mode=0644 make file=/d/g file name="" mode=0644 data="a b a b $V \"q\"\n" data="$V\n" # [5/7] COPY <<f <<g /d/
 5: <4> file make file=/d file name=f mode=0744 chown=3 data="x\n" # [6/7] COPY --chmod=u+x --chown=3 <<f /d
 6: local context=context # [internal] load build context

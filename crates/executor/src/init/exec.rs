@@ -228,10 +228,11 @@ fn no_permission(path: &CString) -> Error {
 fn no_interpreter(path: &CString) -> Error {
     let name = path.to_string_lossy();
     match header(path).as_deref().and_then(interpreter) {
-        Some(missing) => {
-            Error::new(ErrorKind::NotExecutable, format!("`{name}` needs the interpreter `{missing}`, which does not exist"))
-                .with_hint("install it, or use a program linked for the libc of this image")
-        }
+        Some(missing) => Error::new(
+            ErrorKind::NotExecutable,
+            format!("`{name}` needs the interpreter `{missing}`, which does not exist"),
+        )
+        .with_hint("install it, or use a program linked for the libc of this image"),
         None => Error::new(ErrorKind::NotExecutable, format!("`{name}` exists but what it needs to start does not")),
     }
 }

@@ -105,7 +105,9 @@ fn names_that_are_nearly_right_are_hinted_at() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store.tag(&"alpine:3".parse().unwrap(), &put_image(&store, "one")).unwrap();
-    for (text, near) in [("apline", true), ("alpin", true), ("alpime:3", true), ("alpnei", true), ("debian", false), ("al", true)] {
+    for (text, near) in
+        [("apline", true), ("alpin", true), ("alpime:3", true), ("alpnei", true), ("debian", false), ("al", true)]
+    {
         let hint = store.resolve(text).unwrap_err().hint().map(str::to_owned);
         assert_eq!(hint.as_deref() == Some("did you mean alpine:3?"), near, "{text}: {hint:?}");
     }
