@@ -228,7 +228,7 @@ fn privileged_instructions_of_every_kind() {
     cooper.build(&dockerfile.replace("VOLUME /v [\"/x\"]", "VOLUME [\"/v\", \"/x\"]"), &["-t", "x"]).ok();
     let shown = cooper.run(&["run", "x"]).ok().stdout;
     for part in [
-        "uid=1000(app) gid=1000(app) groups=2000(extra)\n/w/sub\n",
+        "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)\n/w/sub\n",
         "-rw-r----- ",
         "1000     2000",
         "two words 1 zero one\n",

@@ -57,9 +57,9 @@ fn privileged_what_the_flags_give() {
         (&["--entrypoint", "pwd", "x"], "/w\n"),
         (&["-w", "/etc", "--entrypoint", "pwd", "x"], "/etc\n"),
         (&["-w", "/made/now", "--entrypoint", "pwd", "x"], "/made/now\n"),
-        (&["--entrypoint", "id", "x"], "uid=1000(app) gid=1000(app) groups=2000(extra)\n"),
-        (&["-u", "root", "--entrypoint", "id", "x"], "uid=0(root) gid=0(root)\n"),
-        (&["-u", "5:6", "--entrypoint", "id", "x"], "uid=5 gid=6\n"),
+        (&["--entrypoint", "id", "x"], "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)\n"),
+        (&["-u", "root", "--entrypoint", "id", "x"], "uid=0(root) gid=0(root) groups=0(root)\n"),
+        (&["-u", "5:6", "--entrypoint", "id", "x"], "uid=5 gid=6 groups=6\n"),
         (&["-u", "app:extra", "--entrypoint", "id", "x", "-g"], "2000\n"),
         (
             &[
