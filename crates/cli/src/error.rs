@@ -127,7 +127,7 @@ impl CommandError {
         for cause in std::iter::successors(first, |error| (*error).source()).take(CAUSES_MAX) {
             let text = cause.to_string();
             if !said.contains(&text) {
-                said.clone_from(&text);
+                said.push_str(&text);
                 causes.push(text);
             }
         }
@@ -158,6 +158,9 @@ impl From<cooper_engine::Error> for CommandError {
 
 /// What shells report for a program ended by SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
+
+/// What shells report for a program ended by SIGTERM.
+pub(crate) const TERMINATED: u8 = 143;
 
 fn hint_for(kind: cooper_engine::ErrorKind) -> Option<&'static str> {
     use cooper_engine::ErrorKind;

@@ -57,6 +57,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
+/// Steps that were killed end within milliseconds unless their files take long to remove.
+const STEPS_END_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Enters the namespaces the store needs while this process has one thread, then starts the runtime.
 fn start(cli: args::Cli) -> CommandResult {
     let surroundings = surroundings::Surroundings::of(&cli.global, Environment::read(), cli.command.needs_store())?;
@@ -65,8 +68,12 @@ fn start(cli: args::Cli) -> CommandResult {
         .build()
         .map_err(|error| CommandError::failure("cannot start threads").with_source(error))?;
     let result = runtime.block_on(commands::run(cli.command, &surroundings));
-    // A thread that still reads standard input must not keep the process alive.
-    runtime.shutdown_background();
+    match &result {
+        // A thread that still reads standard input must not keep the process alive.
+        Ok(()) => runtime.shutdown_background(),
+        // Steps that were killed take their processes, mounts and temporary files down with them; give them the time.
+        Err(_) => runtime.shutdown_timeout(STEPS_END_MAX),
+    }
     result
 }
 

@@ -74,3 +74,12 @@ pub(crate) struct Explained {
     /// Its steps: name, how they went (`cached`, `ran`, `failed`, `pending`), and the reasons why they ran.
     pub(crate) steps: Vec<(String, &'static str, Vec<String>)>,
 }
+
+/// What the whole store takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    /// Bytes that `prune --all` would free now.
+    pub(crate) reclaimable: u64,
+    /// Bytes of everything, each counted once.
+    pub(crate) total: u64,
+}

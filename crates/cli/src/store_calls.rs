@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::error::{CommandError, CommandResult};
 use crate::human;
 use crate::open;
-use crate::rows::{HistoryRow, ImageRow, Removed, UsageRow};
+use crate::rows::{HistoryRow, ImageRow, Removed, Sums, UsageRow};
 use crate::surroundings::Surroundings;
 
 /// image-spec and registries keep manifests under 4 MiB; configs are held to the same.
@@ -196,6 +196,13 @@ pub(crate) fn usage(at: &Surroundings) -> CommandResult<Vec<UsageRow>> {
             description: row.description,
         })
         .collect())
+}
+
+/// What the whole store takes, and what a prune would free.
+pub(crate) fn sums(at: &Surroundings) -> CommandResult<Sums> {
+    let store = open::store(at)?;
+    let would = store.prune(&PruneOptions { all: true, dry_run: true, ..PruneOptions::default() })?;
+    Ok(Sums { reclaimable: would.bytes, total: store.used_bytes()? })
 }
 
 /// Removes what is not needed.

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::sync::Mutex;
 
+use crate::error::{INTERRUPTED, TERMINATED};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// The modes to go back to, while they are changed.
@@ -60,14 +61,14 @@ fn saved() -> std::sync::MutexGuard<'static, Option<Termios>> {
     SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Resolves at the first interrupt or request to end.
-pub(crate) async fn interrupted() {
+/// Resolves at the first interrupt or request to end, to what shells report for a program that the signal ended.
+pub(crate) async fn interrupted() -> u8 {
     use tokio::signal::unix::{SignalKind, signal};
     let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     match (interrupt, terminate) {
         (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => INTERRUPTED,
+            _ = terminate.recv() => TERMINATED,
         },
         // Without handlers the signals end the process by themselves.
         _ => std::future::pending().await,

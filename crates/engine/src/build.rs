@@ -1,15 +1,18 @@
 //! The journey of a build: this file is the table of contents.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_dockerfile::{
-    Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages, ast::Dockerfile, evaluate, lower, parse,
+    Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages,
+    ast::{Dockerfile, Instruction, InstructionKind},
+    evaluate, lower, parse,
 };
 use cooper_llb::VertexId;
 use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform};
 use cooper_solver::{KeyHasher, NodeId, Solver};
+use cooper_store::EventKind;
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
@@ -22,12 +25,15 @@ use crate::seal::Seals;
 use crate::source::{Image, Images, Remotes};
 use crate::worker::{BuildWorker, graph};
 use crate::{
-    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Request, Result, Session, StepId,
-    Timestamps,
+    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session,
+    StepId, Timestamps,
 };
 
 /// Evaluation asks for bases again and again only if ONBUILD triggers bring new ones; this many rounds is beyond any real chain.
 const ROUNDS_MAX: usize = 64;
+
+/// One attempt finds one broken thing of each layer at worst; a disk with more than that is to be told of, not worked around.
+const HEALS_MAX: usize = 16;
 
 /// One platform's build, ready to be solved.
 struct Planned {
@@ -58,7 +64,42 @@ pub async fn build(
         error.dockerfile = error.dockerfile.or(Some(Box::new(name)));
         error
     };
-    Build::new(engine, request, session, events)?.run().await.map_err(attach)
+    healing(engine, request, session, &events).await.map_err(attach)
+}
+
+/// Builds, and builds again when what broke the build was moved aside by the store: then it is a miss and is made again.
+async fn healing(
+    engine: &Engine,
+    request: Request,
+    session: Arc<dyn Session>,
+    events: &Arc<dyn EventSink>,
+) -> Result<Outcome> {
+    // What went to standard output cannot be taken back.
+    let repeatable = request.exports.iter().all(|export| export.dest.is_some() || needs_no_dest(export.kind));
+    let mut seen = HashSet::new();
+    for _ in 0..HEALS_MAX {
+        let result = Build::new(engine, request.clone(), session.clone(), events.clone())?.run().await;
+        let healed = tell_mended(engine, &**events, &mut seen);
+        if result.is_ok() || !healed || !repeatable {
+            return result;
+        }
+    }
+    Build::new(engine, request, session, events.clone())?.run().await
+}
+
+/// Tells what the store found broken and moved aside; whether any of it was not `seen` before.
+fn tell_mended(engine: &Engine, events: &dyn EventSink, seen: &mut HashSet<String>) -> bool {
+    let mut new = false;
+    for event in engine.store.take_events() {
+        let done = match event.kind {
+            EventKind::Quarantined => "was broken and has been moved aside",
+            EventKind::Rebuilt => "was rebuilt",
+        };
+        let message = format!("{} of the store {done}: {}", event.subject, event.detail);
+        events.event(Event::Warning { message, diagnostic: None });
+        new |= event.kind == EventKind::Quarantined && seen.insert(event.subject);
+    }
+    new
 }
 
 struct Build {
@@ -75,20 +116,23 @@ struct Build {
 
 impl Build {
     fn new(engine: &Engine, request: Request, session: Arc<dyn Session>, events: Arc<dyn EventSink>) -> Result<Self> {
+        // One handle for all of the build's work: what any of it uses stays until the build is over.
+        let store = engine.store.deferred();
         let compression = request.exports.iter().map(|export| export.compression).next().unwrap_or(Compression::GZIP);
-        let remotes = Arc::new(Remotes::new(engine.store.clone()));
+        let remotes = Arc::new(Remotes::new(store.clone()));
         let images = Arc::new(Images {
-            store: engine.store.clone(),
+            store: store.clone(),
             client: engine.client.clone(),
             remotes: remotes.clone(),
             layouts: layouts(&request),
             pull: request.pull,
+            stages: OnceLock::new(),
             pinned: Mutex::default(),
         });
         Ok(Self {
-            engine: Engine { store: engine.store.deferred(), ..engine.clone() },
             id: new_id(engine, &request),
-            seals: Arc::new(Seals::new(engine.store.clone(), compression)),
+            seals: Arc::new(Seals::new(store.clone(), compression)),
+            engine: Engine { store, ..engine.clone() },
             request: Arc::new(request),
             session,
             events,
@@ -100,6 +144,7 @@ impl Build {
 
     async fn run(self) -> Result<Outcome> {
         let (dockerfile, mut warnings) = self.parse()?;
+        self.images.stages.get_or_init(|| stage_names(&dockerfile));
         let mut planned = Vec::new();
         let mut first_step = 0;
         for platform in self.platforms() {
@@ -148,8 +193,9 @@ impl Build {
                 Evaluation::Failed => return Err(failed(diagnostics)),
                 Evaluation::Needs(needs) => needs,
             };
-            let fetched = try_join_all(needs.into_iter().map(|key| async move {
-                let image = self.images.pin(&key).await?;
+            let fetched = try_join_all(needs.into_iter().map(|(key, (first_line, last_line))| async move {
+                let placed = |error| Error { place: Some(Place { first_line, last_line }), ..error };
+                let image = self.images.pin(&key).await.map_err(placed)?;
                 Ok::<_, Error>((key, (*image.config).clone()))
             }));
             bases.extend(fetched.await?);
@@ -387,6 +433,18 @@ fn layouts(request: &Request) -> HashMap<String, std::path::PathBuf> {
         _ => None,
     };
     request.contexts.iter().filter_map(layout).collect()
+}
+
+fn stage_names(dockerfile: &Dockerfile) -> Vec<String> {
+    let name = |instruction: &Instruction| match &instruction.kind {
+        InstructionKind::From(from) => from.name.as_ref().map(|name| name.text.clone()),
+        _ => None,
+    };
+    dockerfile.instructions.iter().filter_map(name).collect()
+}
+
+fn needs_no_dest(kind: ExportKind) -> bool {
+    matches!(kind, ExportKind::Image { .. } | ExportKind::Load)
 }
 
 fn needs_image(kind: ExportKind) -> bool {

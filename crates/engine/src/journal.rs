@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 const FILES_NAMED: usize = 5;
 
 /// Characters of a value shown in a reason.
-const VALUE_SHOWN: usize = 60;
+const VALUE_SHOWN: usize = 100;
 
 /// One build.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,6 +66,10 @@ pub enum State {
     Pending,
 }
 
+/// Begins the name of the input that is a base image. Which step stands on it depends on where the step is, so only a
+/// change of its digest is a reason.
+pub(crate) const BASE: &str = "base image";
+
 /// Reads the file list of a digest, if it is still kept.
 pub(crate) type ReadList<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -86,7 +90,11 @@ pub(crate) fn reasons(step: &Step, now: &Journal, before: Option<&Journal>, read
             shown(&step.instruction)
         ));
     }
-    out.extend(changed_inputs(&old.inputs, &step.inputs));
+    let kind = |step: &Step| step.inputs.iter().find(|input| input.name == "op").map(|input| input.value.clone());
+    // A step of another kind has nothing in common with the old one that would be worth comparing.
+    if kind(old) == kind(step) {
+        out.extend(changed_inputs(&old.inputs, &step.inputs));
+    }
     out.extend(changed_files(old, step, read));
     let ran = |place: &&String| now.steps.iter().any(|other| other.place == **place && other.state == State::Ran);
     if out.is_empty() {
@@ -120,7 +128,8 @@ fn changed_inputs(old: &[KeyInput], new: &[KeyInput]) -> Vec<String> {
     for name in names {
         let (was, is) = (value(old, name), value(new, name));
         // The arguments are the instruction, which is compared as a person wrote it.
-        if was == is || name == "arg" || name == "args" {
+        let moved_away = name.starts_with(BASE) && (was.is_empty() || is.is_empty());
+        if was == is || moved_away || name == "arg" || name == "args" {
             continue;
         }
         for gone in was.iter().filter(|value| !is.contains(value)) {
@@ -147,7 +156,7 @@ fn changed_inputs(old: &[KeyInput], new: &[KeyInput]) -> Vec<String> {
 }
 
 fn shown(value: &str) -> String {
-    let line = value.lines().next().unwrap_or_default();
+    let line = value.lines().next().filter(|line| !line.is_empty()).unwrap_or("nothing");
     match line.char_indices().nth(VALUE_SHOWN) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
@@ -256,6 +265,22 @@ mod tests {
         old.inputs = vec![input("base", "sha256:aa")];
         new.inputs = vec![input("base", "sha256:bb")];
         assert_eq!(why(old, new), ["base changed: sha256:aa became sha256:bb"]);
+    }
+
+    #[test]
+    fn another_kind_of_step_is_not_compared_in_detail() {
+        let (mut old, mut new) = (step("build 2", "RUN make"), step("build 2", "WORKDIR /x"));
+        old.inputs = vec![input("op", "run"), input("user", "app")];
+        new.inputs = vec![input("op", "file"), input("make directory", "/x")];
+        assert_eq!(why(old, new), ["the instruction changed: `RUN make` became `WORKDIR /x`"]);
+    }
+
+    #[test]
+    fn an_empty_value_is_nothing() {
+        let (mut old, mut new) = (step("build 2", "RUN make"), step("build 2", "RUN make"));
+        old.inputs = vec![input("user", "")];
+        new.inputs = vec![input("user", "app")];
+        assert_eq!(why(old, new), ["user changed: nothing became app"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use cooper_oci::{BlobSink, Blobs, Body, Descriptor, Digest, Hasher};
 use futures::StreamExt;
 use rusqlite::params;
 
-use crate::blobs::{self, forget_blob};
+use crate::blobs;
 use crate::db::column;
 use crate::leases::Held;
 use crate::tree::{private, sync_dir};
@@ -161,9 +161,11 @@ impl BlobWriter {
                 sync_dir(path.parent().unwrap_or(store.root()))?;
             }
             store.tree().step("blob.row")?;
-            forget_blob(c, &digest.to_string())?;
+            // What layers are known to be this blob stays known: a pull knows that before it has the bytes.
             let state = if synced { "durable".to_owned() } else { store.volatile() };
-            c.prepare_cached("INSERT INTO blobs(digest, size, created, used, state) VALUES(?1, ?2, ?3, ?3, ?4)")?
+            let sql =
+                "INSERT OR REPLACE INTO blobs(digest, size, created, used, state) VALUES(?1, ?2, ?3, ?3, ?4)";
+            c.prepare_cached(sql)?
                 .execute(params![digest.to_string(), column(self.size), store.now(), state])?;
             Ok(())
         })

@@ -75,6 +75,9 @@ impl Store {
     /// Stores `bytes`.
     pub fn put_bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
         let descriptor = Descriptor::of(media_type, bytes);
+        if let Some(lease) = &self.build {
+            lease.hold_blob(&descriptor.digest)?;
+        }
         if !self.has_blob(&descriptor.digest)? {
             let mut writer = self.blob_writer_unhashed()?;
             std::io::Write::write_all(&mut writer, bytes).map_err(|error| Error::io("cannot write a blob", error))?;

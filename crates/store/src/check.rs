@@ -1,11 +1,12 @@
 //! Finds what is broken: in the database, blobs, layers, images and records. Changes nothing; see `repair`.
 //! A file without a row is not broken: a killed process leaves some, and the next prune removes them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use rayon::prelude::*;
 
+use crate::gc::contents;
 use crate::{LayerId, Result, Store, images_index};
 
 /// What a [`Problem`] is about.
@@ -17,7 +18,7 @@ pub enum ProblemKind {
     Blob,
     /// A layer's directory is missing or not what it was.
     Layer,
-    /// An image's manifest is not in the store.
+    /// An image's manifest, or something it names, is not in the store.
     Image,
     /// A record names a layer or side file that is not in the store.
     Record,
@@ -42,25 +43,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Says what is wrong with an unpacked layer; with `true` it reads the files.
-pub(crate) type LayerCheck<'a> = &'a (dyn Fn(&Store, &LayerId, bool) -> Result<Vec<String>> + Sync);
-
 impl Store {
     /// Everything that is broken, in a fixed order. With `read_data` every byte is read; else only names and lengths.
     pub fn check(&self, read_data: bool) -> Result<Vec<Problem>> {
-        self.check_with(read_data, &layer_directory)
-    }
-
-    /// As [`Store::check`], with the check of layers given by the code that knows their listings.
-    pub(crate) fn check_with(&self, read_data: bool, layer: LayerCheck<'_>) -> Result<Vec<Problem>> {
         let mut out: Vec<Problem> =
             self.db().faults()?.into_iter().map(|fault| problem(ProblemKind::Database, "db.sqlite", fault)).collect();
         if !out.is_empty() {
             return Ok(out);
         }
         self.check_blobs(read_data, &mut out)?;
-        self.check_layers(read_data, layer, &mut out)?;
+        self.check_layers(read_data, &mut out)?;
         self.check_images(&mut out)?;
+        self.check_image_blobs(&mut out)?;
         self.check_records(&mut out)?;
         out.sort();
         Ok(out)
@@ -88,20 +82,26 @@ impl Store {
         Ok(fault.map(|fault| problem(ProblemKind::Blob, text, fault)))
     }
 
-    fn check_layers(&self, read_data: bool, check: LayerCheck<'_>, out: &mut Vec<Problem>) -> Result<()> {
+    fn check_layers(&self, read_data: bool, out: &mut Vec<Problem>) -> Result<()> {
         let rows: Vec<(String, i64)> = self.pairs("SELECT id, coalesce(unpacked, 0) FROM layers")?;
-        for (text, unpacked) in rows {
-            let Ok(id) = text.parse::<LayerId>() else {
-                out.push(problem(ProblemKind::Layer, &text, "its row does not hold a layer id"));
-                continue;
+        let found = rows.par_iter().map(|(text, unpacked)| {
+            let faults = match text.parse::<LayerId>() {
+                Ok(id) => self.layer_faults(&id, *unpacked != 0, read_data)?,
+                Err(_) => vec!["its row does not hold a layer id".into()],
             };
-            if unpacked != 0 {
-                out.extend(
-                    check(self, &id, read_data)?.into_iter().map(|fault| problem(ProblemKind::Layer, &text, fault)),
-                );
-            }
-        }
+            Ok(faults.into_iter().map(|fault| problem(ProblemKind::Layer, text, fault)).collect::<Vec<_>>())
+        });
+        out.extend(found.collect::<Result<Vec<_>>>()?.into_iter().flatten());
         Ok(())
+    }
+
+    fn layer_faults(&self, id: &LayerId, unpacked: bool, read_data: bool) -> Result<Vec<String>> {
+        let there = std::fs::symlink_metadata(self.layer_path(id)).is_ok_and(|meta| meta.is_dir());
+        match (unpacked, there) {
+            (true, false) => Ok(vec!["its directory is gone".into()]),
+            (false, false) => Ok(Vec::new()),
+            (unpacked, true) => self.check_layer(id, unpacked && read_data),
+        }
     }
 
     fn check_images(&self, out: &mut Vec<Problem>) -> Result<()> {
@@ -134,6 +134,24 @@ impl Store {
         Ok(())
     }
 
+    /// What the images of the store name is here: they come in whole. Not asked while blobs are broken, because reading
+    /// a broken manifest moves it aside.
+    fn check_image_blobs(&self, out: &mut Vec<Problem>) -> Result<()> {
+        if out.iter().any(|problem| problem.kind == ProblemKind::Blob) {
+            return Ok(());
+        }
+        let blobs: HashSet<String> =
+            self.pairs::<i64>("SELECT digest, 0 FROM blobs")?.into_iter().map(|(digest, _)| digest).collect();
+        let mut images = HashMap::new();
+        contents::of_images(self, &mut images)?;
+        for (digest, contents) in images.iter().filter(|(digest, _)| blobs.contains(*digest)) {
+            if let Some(missing) = contents.blobs.iter().filter(|blob| !blobs.contains(*blob)).min() {
+                out.push(problem(ProblemKind::Image, digest, format!("its blob {missing} is not in the store")));
+            }
+        }
+        Ok(())
+    }
+
     fn check_records(&self, out: &mut Vec<Problem>) -> Result<()> {
         let layers: HashSet<String> =
             self.pairs::<i64>("SELECT id, 0 FROM layers")?.into_iter().map(|(id, _)| id).collect();
@@ -160,12 +178,6 @@ impl Store {
             rows.collect()
         })
     }
-}
-
-/// What can be said of a layer without its listing: that it is there.
-fn layer_directory(store: &Store, id: &LayerId, _read_data: bool) -> Result<Vec<String>> {
-    let there = std::fs::symlink_metadata(store.layer_path(id)).is_ok_and(|meta| meta.is_dir());
-    Ok(if there { Vec::new() } else { vec!["its directory is gone".into()] })
 }
 
 fn shown(name: Option<String>, digest: String) -> String {

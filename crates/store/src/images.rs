@@ -252,7 +252,32 @@ fn near(text: &str, images: &[Image]) -> Vec<String> {
     if !same.is_empty() || repository.is_empty() {
         return same;
     }
-    of(&|name| name.contains(repository) || repository.contains(name.split(':').next().unwrap_or(name)))
+    let bare = |name: &str| name.split(':').next().unwrap_or(name).to_owned();
+    let part_of = of(&|name| name.contains(repository) || repository.contains(&bare(name)));
+    if part_of.is_empty() { of(&|name| misspelt(repository, &bare(name))) } else { part_of }
+}
+
+/// Whether one of two names is the other with at most two letters wrong, missing or too many: two that changed places
+/// are the commonest mistake.
+fn misspelt(one: &str, other: &str) -> bool {
+    const EDITS_MAX: usize = 2;
+    // Longer names are not worth the time, and a short one has nothing left after two edits.
+    const LETTERS: std::ops::RangeInclusive<usize> = 3..=128;
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    if !LETTERS.contains(&one.len()) || !LETTERS.contains(&other.len()) || one.len().abs_diff(other.len()) > EDITS_MAX {
+        return false;
+    }
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, letter) in one.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, against) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != against);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()] <= EDITS_MAX
 }
 
 pub(crate) fn to_json(descriptor: &Descriptor) -> Result<String> {

@@ -33,7 +33,7 @@ pub use unpack::Unpacked;
 
 use crate::listing::{Record, read_file, write_file};
 use crate::root::{Root, refused, remove_tree};
-use crate::{Error, LayerId, Listing, Result, Store, Tree};
+use crate::{Error, ErrorKind, EventKind, LayerId, Listing, Result, Store, Tree};
 
 /// Marks a layer that has an entry for the root directory.
 pub(crate) const ROOT: &str = "root";
@@ -138,7 +138,11 @@ impl Store {
     /// What a layer holds; read from its directory or blob if nobody has yet.
     pub fn listing(&self, id: &LayerId) -> Result<Listing> {
         let path = self.layer_path(id).join(LISTING);
-        match read_file(&path) {
+        let found = read_file(&path);
+        if let Some(error) = found.as_ref().err().filter(|error| error.kind() != ErrorKind::NotFound) {
+            self.record_event(EventKind::Quarantined, id.as_str(), &error.to_string());
+        }
+        match found {
             // A broken listing is made again.
             Err(_) if has(self, id, "fs") => {
                 let listing = scan::list(&fs_of(self, id))?;

@@ -55,6 +55,15 @@ impl Store {
         Ok(actions)
     }
 
+    /// Forgets a layer's directory if it is not what its listing says; whether that was so.
+    pub fn mend_layer(&self, id: &LayerId) -> Result<bool> {
+        let faults = self.check_layer(id, true)?;
+        if let Some(why) = faults.first() {
+            self.drop_broken_layer(id.as_str(), why)?;
+        }
+        Ok(!faults.is_empty())
+    }
+
     fn mend(&self, problem: &Problem) -> Result<String> {
         let subject = problem.subject.as_str();
         match problem.kind {

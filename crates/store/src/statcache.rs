@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Error, Result, Store};
+use crate::{Error, EventKind, Result, Store};
 
 const MAGIC: &[u8; 8] = b"CSTAT\0\0\x01";
 const HEADER: usize = 16;
@@ -90,7 +90,12 @@ impl StatCache {
         let path = store.tree().join("stat").join(&name);
         let size = std::fs::metadata(&path).map_or(0, |meta| meta.len());
         let bytes = if size <= FILE_MAX { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
-        let (bytes, count) = check(&bytes).map_or((Vec::new(), 0), |count| (bytes, count));
+        let whole = check(&bytes);
+        if whole.is_none() && !bytes.is_empty() {
+            let why = "its checksum is wrong; the files are read again";
+            store.record_event(EventKind::Quarantined, &format!("stat/{name}"), why);
+        }
+        let (bytes, count) = whole.map_or((Vec::new(), 0), |count| (bytes, count));
         let seen = (0..count).map(|_| AtomicBool::new(false)).collect();
         Self { store: store.clone(), name, bytes, count, seen, fresh: Mutex::default() }
     }

@@ -327,11 +327,11 @@ fn privileged_a_sealed_layer_unpacks_to_what_it_was() {
     let shown = other.show(SnapshotKind::Overlay, &[below, again.clone()]);
     assert_eq!(shown, scene.show(SnapshotKind::Overlay, &[base, id.clone()]));
     assert_eq!(other.listing(&again), scene.listing(&id));
-    assert!(other.store.check_layer(&again).unwrap().is_empty());
-    assert!(scene.store.check_layer(&id).unwrap().is_empty());
+    assert!(other.store.check_layer(&again, true).unwrap().is_empty());
+    assert!(scene.store.check_layer(&id, true).unwrap().is_empty());
     let victim = other.store.layer_path(&again).join("fs/made");
     fs::write(&victim, "evil").unwrap();
-    assert!(!other.store.check_layer(&again).unwrap().is_empty());
+    assert!(!other.store.check_layer(&again, true).unwrap().is_empty());
 }
 
 #[test]
@@ -466,5 +466,5 @@ fn with_a_single_id_the_listing_has_the_owner() {
     assert_ne!(meta.uid(), 33);
     let text = String::from_utf8(scene.store.listing(&id).unwrap().text()).unwrap();
     assert!(text.starts_with("d 1777 33 34 "), "{text}");
-    assert!(scene.store.check_layer(&id).unwrap().is_empty());
+    assert!(scene.store.check_layer(&id, true).unwrap().is_empty());
 }

@@ -9,7 +9,7 @@ use super::{Format, print_json_lines};
 use crate::error::CommandResult;
 use crate::human;
 use crate::output;
-use crate::rows::UsageRow;
+use crate::rows::{Sums, UsageRow};
 use crate::sanitise;
 use crate::store_calls;
 use crate::surroundings::Surroundings;
@@ -30,12 +30,12 @@ pub(crate) struct Du {
 pub(crate) fn run(args: &Du, at: &Surroundings) -> CommandResult {
     let rows = store_calls::usage(at)?;
     match args.format {
-        Format::Table => output::data(&table(&rows, args.verbose, human::now())),
+        Format::Table => output::data(&table(&rows, &store_calls::sums(at)?, args.verbose, human::now())),
         Format::Json => print_json_lines(rows.iter().map(object)),
     }
 }
 
-fn table(rows: &[UsageRow], verbose: bool, now: i64) -> String {
+fn table(rows: &[UsageRow], sums: &Sums, verbose: bool, now: i64) -> String {
     let mut head = vec!["ID", "TYPE", "RECLAIMABLE", "SIZE", "LAST ACCESSED"];
     head.extend(verbose.then_some(["SHARED", "DESCRIPTION"]).into_iter().flatten());
     let cells = |row: &UsageRow| {
@@ -52,9 +52,9 @@ fn table(rows: &[UsageRow], verbose: bool, now: i64) -> String {
         cells
     };
     let mut out = human::table(&head, &rows.iter().map(cells).collect::<Vec<_>>());
-    let reclaimable: u64 = rows.iter().filter(|row| row.reclaimable).map(|row| row.size).sum();
-    let total: u64 = rows.iter().map(|row| row.size).sum();
-    out.push_str(&format!("Reclaimable:  {}\nTotal:        {}\n", human::size(reclaimable), human::size(total)));
+    // Not the sums of the column: what several rows are made of is in the store once.
+    let (reclaimable, total) = (human::size(sums.reclaimable), human::size(sums.total));
+    out.push_str(&format!("Reclaimable:  {reclaimable}\nTotal:        {total}\n"));
     out
 }
 
@@ -85,11 +85,12 @@ mod tests {
             used: Some(0),
             description: "RUN make".into(),
         };
-        let text = table(&[row("a", true, 1000), row("b", false, 2000)], true, 60);
+        let sums = Sums { reclaimable: 500, total: 2500 };
+        let text = table(&[row("a", true, 1000), row("b", false, 2000)], &sums, true, 60);
         let expect = "ID   TYPE    RECLAIMABLE   SIZE   LAST ACCESSED        SHARED   DESCRIPTION\n\
                       a    layer   true          1kB    about a minute ago   0B       RUN make\n\
                       b    layer   false         2kB    about a minute ago   0B       RUN make\n\
-                      Reclaimable:  1kB\nTotal:        3kB\n";
+                      Reclaimable:  500B\nTotal:        2.5kB\n";
         assert_eq!(text, expect);
     }
 }

@@ -82,7 +82,7 @@ fn root_or(files: &dyn Files, path: &Path) -> Result<Option<Entry>> {
 }
 
 fn missing(files: &dyn Files, path: &Path) -> Error {
-    let mut error = Error::new(ErrorKind::User, format!("`{}` not found", path.display()));
+    let mut error = Error::new(ErrorKind::User, format!("`{}` not found in {}", files.shown(path), files.called()));
     error.hints = files.explain_missing(path);
     error
 }

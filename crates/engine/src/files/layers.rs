@@ -67,6 +67,20 @@ impl Files for LayerFiles {
         Ok(Box::new(file))
     }
 
+    fn called(&self) -> String {
+        "the files of the stage or image".to_owned()
+    }
+
+    /// The directory of a layer has rotted: the store forgets it, and the build makes it again.
+    fn differs(&self, entry: &Entry) -> Error {
+        let what = format!("`/{}` of a stage is not what was written there", entry.path.display());
+        let error = Error::new(ErrorKind::Retry, what);
+        match self.layers.iter().try_for_each(|layer| self.store.mend_layer(layer).map(drop)) {
+            Ok(()) => error.with_hint("what was broken has been moved aside; build again"),
+            Err(source) => error.with_source(source).with_hint("`cooper store repair` mends it"),
+        }
+    }
+
     fn explain_missing(&self, path: &Path) -> Vec<String> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let Ok(children) = resolve(self, parent).and_then(|parent| self.children(&parent)) else { return Vec::new() };

@@ -180,16 +180,7 @@ impl LocalFiles {
 impl Node {
     fn new(name: OsString, kind: Kind, stat: &Stat) -> Self {
         let mtime = Mtime { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
-        let ns = |secs: i64, nanos: u64| secs.saturating_mul(1_000_000_000).saturating_add(nanos as i64);
-        let stat = FileStat {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-            size: u64::try_from(stat.st_size).unwrap_or_default(),
-            mtime_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
-            ctime_ns: ns(stat.st_ctime, stat.st_ctime_nsec),
-            mode: stat.st_mode,
-        };
-        Self { name, kind, stat, mtime }
+        Self { name, kind, stat: file_stat(stat), mtime }
     }
 
     /// As an entry: a context has no owners of its own, everything is 0:0 (BuildKit's client does the same).
@@ -202,6 +193,18 @@ impl Node {
         };
         let (uid, gid, xattrs) = (0, 0, Default::default());
         Entry { path, kind, mode: self.stat.mode & 0o7777, uid, gid, mtime: self.mtime, xattrs }
+    }
+}
+
+fn file_stat(stat: &Stat) -> FileStat {
+    let ns = |secs: i64, nanos: u64| secs.saturating_mul(1_000_000_000).saturating_add(nanos as i64);
+    FileStat {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        size: u64::try_from(stat.st_size).unwrap_or_default(),
+        mtime_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
+        ctime_ns: ns(stat.st_ctime, stat.st_ctime_nsec),
+        mode: stat.st_mode,
     }
 }
 
@@ -255,6 +258,17 @@ impl Files for LocalFiles {
         Ok(Box::new(self.read(&entry.path)?))
     }
 
+    fn unchanged(&self, entry: &Entry) -> Result<()> {
+        let now = statat(self.root.as_fd(), &entry.path, AtFlags::SYMLINK_NOFOLLOW).ok();
+        let same = now.zip(self.node(&entry.path)?).is_some_and(|(now, node)| file_stat(&now) == node.stat);
+        if same { Ok(()) } else { Err(self.differs(entry)) }
+    }
+
+    fn differs(&self, entry: &Entry) -> Error {
+        let what = format!("`{}` of the {} changed while it was read", entry.path.display(), self.name);
+        Error::new(ErrorKind::Retry, what).with_hint("build again when nothing writes to it")
+    }
+
     fn prepare(&self, entries: &[&Entry]) -> Result<()> {
         let unknown = |entry: &&&Entry| {
             matches!(entry.kind, EntryKind::File { .. })
@@ -264,6 +278,14 @@ impl Files for LocalFiles {
         };
         let unknown: Vec<_> = entries.iter().filter(unknown).collect();
         unknown.par_iter().try_for_each(|entry| self.digest(entry).map(drop))
+    }
+
+    fn called(&self) -> String {
+        format!("the {}", self.name)
+    }
+
+    fn shown(&self, path: &Path) -> String {
+        path.display().to_string()
     }
 
     fn explain_missing(&self, path: &Path) -> Vec<String> {

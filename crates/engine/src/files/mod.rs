@@ -33,6 +33,14 @@ pub(crate) trait Files: Debug + Send + Sync {
     /// Opens a regular file.
     fn open(&self, entry: &Entry) -> Result<Box<dyn Read + Send>>;
 
+    /// Fails if a file was written to since the tree was first looked at, as far as its times tell.
+    fn unchanged(&self, _entry: &Entry) -> Result<()> {
+        Ok(())
+    }
+
+    /// What to say of a file whose bytes are not those of its digest.
+    fn differs(&self, entry: &Entry) -> Error;
+
     /// Digests many files at once, so that later calls of [`Files::digest`] are look-ups.
     fn prepare(&self, _entries: &[&Entry]) -> Result<()> {
         Ok(())
@@ -41,6 +49,14 @@ pub(crate) trait Files: Debug + Send + Sync {
     /// Everything below `dir` will be asked for.
     fn read_ahead(&self, _dir: &Path) -> Result<()> {
         Ok(())
+    }
+
+    /// What the tree is called in a message: `the build context`.
+    fn called(&self) -> String;
+
+    /// A path as messages show it.
+    fn shown(&self, path: &Path) -> String {
+        format!("/{}", path.display())
     }
 
     /// What hides or nearly matches a path that was not found, as hints.

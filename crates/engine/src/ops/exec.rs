@@ -88,6 +88,9 @@ impl KillSwitch {
     }
 }
 
+/// With less than this left a disk counts as full: the last few blocks go to whoever asks for less.
+const NO_SPACE: u64 = 1 << 20;
+
 /// Runs `op`; blocks until it has ended. Returns the new layer.
 pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
     let what = "cannot mount the filesystem of a step";
@@ -116,8 +119,22 @@ pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
     drop(guards);
     match exit {
         Exit::Code(0) => mount.commit(op.clamp).map_err(|e| from_store(e, "cannot keep what the step wrote")),
-        exit => Err(failed(op, exit, tail, work.store.ownership())),
+        exit => {
+            let mut error = failed(op, exit, tail, work.store.ownership());
+            error.hints.extend(full_disk(&work.store));
+            Err(error)
+        }
     }
+}
+
+/// Says so when the step had no room to write: programs often do not.
+fn full_disk(store: &Store) -> Option<String> {
+    let disk = rustix::fs::statvfs(store.root()).ok()?;
+    let left = disk.f_bavail.saturating_mul(disk.f_frsize);
+    // Some filesystems have no fixed number of files and say 0 of 0.
+    let no_files = disk.f_files > 0 && disk.f_favail == 0;
+    let what = format!("there is no space left for the store at `{}`", store.root().display());
+    (left < NO_SPACE || no_files).then(|| format!("{what}: free some with `cooper prune`"))
 }
 
 /// Passes the output on until both pipes are closed; returns its last lines.
@@ -184,7 +201,11 @@ impl Tail {
 
 fn failed(op: &Exec, exit: Exit, tail: Vec<String>, ownership: Ownership) -> Error {
     let what = op.args.last().map_or("", String::as_str);
-    let short: String = what.lines().next().unwrap_or_default().chars().take(120).collect();
+    let mut lines = what.lines();
+    let mut short: String = lines.next().unwrap_or_default().chars().take(120).collect();
+    if lines.next().is_some() {
+        short.push_str(" ...");
+    }
     let (reason, code) = match exit {
         Exit::Code(code) => (format!("exit code {code}"), code),
         Exit::Signal(signal) => (format!("killed by signal {signal}"), 128 + signal),

@@ -7,7 +7,7 @@ use cooper_llb::{FileAction, FileOp, Paths};
 use cooper_oci::{Compression, Entry, EntryKind, Mtime};
 use cooper_store::{LayerId, Store};
 
-use crate::copy::{CopySpec, Data, Draft, Placer, ignore, owner, pick};
+use crate::copy::{CopySpec, Data, Draft, Made, Placer, ignore, owner, pick};
 use crate::error::from_store;
 use crate::files::{Files, clean, resolve};
 use crate::{Error, ErrorKind, Result};
@@ -59,7 +59,7 @@ fn act(action: &FileAction, work: &FileWork<'_>, draft: &mut Draft) -> Result<()
             let kind = EntryKind::File { size: data.len() as u64 };
             let mtime = draft.time(Mtime { secs: work.now, nanos: 0 });
             let entry = Entry { path, kind, mode: *mode, uid: owner.0, gid: owner.1, mtime, xattrs: BTreeMap::new() };
-            draft.put(entry, Data::Bytes(data.as_slice().into()), owner)
+            draft.put(entry, Data::Bytes(data.as_slice().into()), Made::by(owner))
         }
         FileAction::MakeDir { path, chown } => make_dir(path, chown.as_ref(), draft),
     }
@@ -72,7 +72,7 @@ fn make_dir(path: &str, chown: Option<&cooper_llb::Chown>, draft: &mut Draft) ->
         Some(entry) if entry.kind == EntryKind::Dir => Ok(()),
         _ => {
             let owner = chown.map(|chown| owner(draft, chown)).transpose()?.unwrap_or_default();
-            draft.make_dir(&path, owner)
+            draft.make_dir(&path, Made::by(owner))
         }
     }
 }
@@ -80,13 +80,31 @@ fn make_dir(path: &str, chown: Option<&cooper_llb::Chown>, draft: &mut Draft) ->
 fn write(draft: Draft, store: &Store, compression: Compression) -> Result<LayerId> {
     let what = "cannot write a layer";
     let mut layer = store.new_layer(compression, None).map_err(|e| from_store(e, what))?;
+    let mut copied = Vec::new();
     for (entry, data) in draft.into_entries() {
-        let mut data = data.open()?;
-        layer
-            .append(&entry, &mut data)
-            .map_err(|e| from_store(e, &format!("cannot copy to `/{}`", entry.path.display())))?;
+        let mut bytes = data.open()?;
+        layer.append(&entry, &mut bytes).map_err(|e| not_copied(e, &entry, &data))?;
+        if let Data::File(files, source) = data {
+            copied.push((entry.path, files, source));
+        }
     }
-    Ok(layer.finish().map_err(|e| from_store(e, what))?.id)
+    let layer = layer.finish().map_err(|e| from_store(e, what))?;
+    // The digests that entered the key are those of the bytes that were written, or else there is no record.
+    for (path, files, source) in copied {
+        let written = layer.listing.get(&path).and_then(|record| record.digest);
+        if written != Some(files.digest(&source)?) {
+            return Err(files.differs(&source));
+        }
+    }
+    Ok(layer.id)
+}
+
+/// A file that grew or shrank is told of by the name its author knows.
+fn not_copied(error: cooper_store::Error, entry: &Entry, data: &Data) -> Error {
+    match data {
+        Data::File(files, source) if error.kind() == cooper_store::ErrorKind::Busy => files.differs(source),
+        _ => from_store(error, &format!("cannot copy to `/{}`", entry.path.display())),
+    }
 }
 
 /// A layer of what `paths` select, at the same paths: how a context is shown to a step.
@@ -102,7 +120,7 @@ pub(crate) fn layer_of(store: &Store, files: &Arc<dyn Files>, paths: &Paths) -> 
                     EntryKind::File { .. } => Data::File(files.clone(), entry.clone()),
                     _ => Data::None,
                 };
-                draft.put(entry.clone(), data, (0, 0))?;
+                draft.put(entry.clone(), data, Made::by((0, 0)))?;
             }
         }
     }

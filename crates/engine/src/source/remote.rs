@@ -40,6 +40,11 @@ impl Remotes {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(layer, descriptor.clone());
     }
 
+    /// The layer comes from an image of this build.
+    pub(crate) fn knows(&self, layer: &LayerId) -> bool {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(layer)
+    }
+
     /// Brings the blobs of these layers into the store, those that come from elsewhere and are missing.
     pub(crate) async fn fetch(&self, layers: &[LayerId]) -> Result<()> {
         let wanted: Vec<Descriptor> = {

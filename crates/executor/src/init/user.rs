@@ -20,7 +20,8 @@ const MAX_ID: u32 = i32::MAX as u32;
 pub(crate) struct Account {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Supplementary groups.
+    /// Supplementary groups, the primary one first: a program that changes its group keeps what the first one denies it
+    /// (CVE-2022-2989).
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
 }
@@ -45,14 +46,11 @@ pub(crate) fn lookup(user: &str, passwd: &str, group: &str) -> Result<Account> {
         }
         None => entries(passwd).find(|entry| entry.name == user).ok_or_else(|| unknown("user", user, PASSWD))?,
     };
-    let (gid, mut groups) = match wanted {
+    let (gid, groups) = match wanted {
         Some(wanted) => (group_id(wanted, group)?, Vec::new()),
         None => (found.gid, memberships(found.name, group)),
     };
-    // A program that changes its group keeps the first one, so that files closed to that group stay closed to it.
-    if !groups.contains(&gid) {
-        groups.insert(0, gid);
-    }
+    let groups = with_primary(gid, groups);
     let home = if found.home.starts_with('/') { found.home } else { "/" };
     Ok(Account { uid: found.uid, gid, groups, home: home.to_owned() })
 }
@@ -94,6 +92,12 @@ fn memberships(name: &str, group: &str) -> Vec<u32> {
     ids.dedup();
     ids.truncate(MAX_GROUPS);
     ids
+}
+
+fn with_primary(gid: u32, mut groups: Vec<u32>) -> Vec<u32> {
+    groups.retain(|group| *group != gid);
+    groups.insert(0, gid);
+    groups
 }
 
 /// Lines of a passwd file; malformed ones are passed over, as every reader does.

@@ -243,16 +243,26 @@ impl Bundle {
         let log = crate::enter::read(&self.dir.join("log").to_string_lossy());
         let text = log.lines().last().unwrap_or("it gave no reason");
         let text = &text[..text.floor_char_boundary(MAX_LOG)];
+        // runc's log has a time and a level as well; crun's is the reason alone.
+        let quoted = text.split_once(" msg=\"").map(|(_, reason)| reason.trim_end_matches('"').replace("\\\"", "\""));
+        let text = quoted.as_deref().unwrap_or(text);
         let what = format!("{} refused the step: {text}", self.program.display());
         if text.contains("cgroups in hybrid mode") {
             return Error::new(ErrorKind::Host, what)
                 .with_hint("this crun needs a pure cgroup hierarchy: use runc, or cooper's own executor");
         }
-        let of_the_process = ["executable file", "no such file or directory", "exec format", "permission denied"];
-        let kind =
-            if of_the_process.iter().any(|part| text.contains(part)) { ErrorKind::Process } else { ErrorKind::Host };
-        Error::new(kind, what)
+        Error::new(kind_of(text), what)
     }
+}
+
+/// The kind of a runtime's reason: runc and crun only give words, which both take from the kernel and from Go's library.
+fn kind_of(reason: &str) -> ErrorKind {
+    let reason = reason.to_ascii_lowercase();
+    let of = |parts: &[&str]| parts.iter().any(|part| reason.contains(part));
+    if of(&["exec format", "permission denied", "is a directory"]) {
+        return ErrorKind::NotExecutable;
+    }
+    if of(&["executable file", "no such file or directory"]) { ErrorKind::NoProgram } else { ErrorKind::Host }
 }
 
 /// Mounts what `fd` holds on a new file or directory of ours.

@@ -10,15 +10,20 @@ use crate::{LayerId, Ownership, Result, Store};
 const MAX_TOLD: usize = 20;
 
 impl Store {
-    /// What is wrong with an unpacked layer: every file is read. Empty when it is what its listing says, or when
-    /// nobody has listed it yet.
-    pub fn check_layer(&self, id: &LayerId) -> Result<Vec<String>> {
+    /// What is wrong with a layer's listing and, with `read_data`, with its directory: every file is read. Empty when
+    /// it is what its listing says, or when nobody has listed it yet.
+    pub fn check_layer(&self, id: &LayerId, read_data: bool) -> Result<Vec<String>> {
         let listing = match read_file(&self.layer_path(id).join(LISTING)) {
             Err(error) if error.kind() == crate::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Ok(vec![error.to_string()]),
+            Ok(_) if !read_data => return Ok(Vec::new()),
             Ok(listing) => listing,
         };
-        let found = scan::list(&fs_of(self, id))?;
+        // A disk that cannot give the bytes back has lost them.
+        let found = match scan::list(&fs_of(self, id)) {
+            Ok(found) => found,
+            Err(error) => return Ok(vec![error.to_string()]),
+        };
         let mut out: Vec<String> = Vec::new();
         for record in listing.records().iter().filter(|record| !record.path().as_os_str().is_empty()) {
             match found.get(record.path()) {
@@ -56,6 +61,9 @@ impl Store {
             return Some("its mode changed");
         }
         let owned = self.ownership() == Ownership::All;
+        if owned && a.xattrs != b.xattrs {
+            return Some("its extended attributes changed");
+        }
         (owned && (a.uid, a.gid) != (b.uid, b.gid)).then_some("its owner changed")
     }
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::has;
 use crate::{LayerId, Result, Store};
 
 impl Store {
@@ -13,5 +14,18 @@ impl Store {
                 .optional()
         })?;
         Ok(found.is_some())
+    }
+
+    /// As [`Store::layer_exists`], and of a build's handle it is kept from then on: see [`Store::deferred`].
+    pub fn hold_layer(&self, id: &LayerId) -> Result<bool> {
+        match &self.build {
+            Some(lease) => lease.hold(id),
+            None => self.layer_exists(id),
+        }
+    }
+
+    /// The layer's files can be had without asking anyone: its directory is here, or the bytes of one of its blobs.
+    pub fn layer_is_here(&self, id: &LayerId) -> Result<bool> {
+        Ok(has(self, id, "fs") || self.local_blob(id).is_ok())
     }
 }

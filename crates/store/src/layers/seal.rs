@@ -57,7 +57,7 @@ impl Store {
         let diff_id = self.known_diff_id(id)?;
         let path = self.blob_path(&blob.digest);
         let file = File::open(&path).map_err(|error| Error::at("open", &path, error))?;
-        let mut reader = LayerReader::new(file, blob, &diff_id)?;
+        let mut reader = LayerReader::with_limits(file, blob, &diff_id, super::unpack::LIMITS)?;
         let mut sink = self.layer_sink(compression)?;
         io::copy(&mut reader, &mut sink).map_err(|error| Error::io(format!("cannot recompress layer {id}"), error))?;
         let (descriptor, _) = self.publish_layer_blob(sink, compression)?;

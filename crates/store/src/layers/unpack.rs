@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cooper_oci::tar::TarReader;
-use cooper_oci::{Descriptor, Digest, LayerReader};
+use cooper_oci::{Descriptor, Digest, LayerReader, Limits};
 
 use super::apply::Applied;
 use super::dir::LayerDir;
@@ -16,6 +16,10 @@ use crate::{Error, ErrorKind, LayerId, Listing, Ownership, Result, Store, Tree};
 
 /// Layers unpacked at once: each reads, decompresses and writes by itself.
 const MAX_THREADS: usize = 8;
+
+/// What unpacking a layer may come to. Files of zeros are real (databases, disk images) and zstd packs them 20,000:1, so
+/// the ratio counts only for layers larger than almost all; a small bomb ends at this size, or on a full disk before.
+pub(super) const LIMITS: Limits = Limits { bytes: 1 << 40, free: 8 << 30, ratio: 1000 };
 
 /// Layers as directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,7 +124,7 @@ impl Store {
         let path = self.blob_path(&blob.digest);
         let file = File::open(&path).map_err(|error| Error::at("open", &path, error))?;
         let read = || -> Result<Applied> {
-            let mut tar = TarReader::new(LayerReader::new(file, &blob, diff_id)?);
+            let mut tar = TarReader::new(LayerReader::with_limits(file, &blob, diff_id, LIMITS)?);
             let applied = applier.read(&mut tar)?;
             // What follows the end of the archive counts for the digests too.
             tar.finish()?;

@@ -91,6 +91,27 @@ fn what_is_not_found_comes_with_a_hint() {
 }
 
 #[test]
+fn regression_a_layer_known_before_its_blob_arrives_stays_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let blob = Descriptor::of("application/vnd.oci.image.layer.v1.tar", b"bytes");
+    let layer = store.import_layer(&blob, &blob.digest).unwrap();
+    store.put_bytes(blob.media_type.as_str(), b"bytes").unwrap();
+    assert_eq!(store.layer_blobs(&layer).unwrap(), [blob]);
+}
+
+#[test]
+fn names_that_are_nearly_right_are_hinted_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.tag(&"alpine:3".parse().unwrap(), &put_image(&store, "one")).unwrap();
+    for (text, near) in [("apline", true), ("alpin", true), ("alpime:3", true), ("alpnei", true), ("debian", false), ("al", true)] {
+        let hint = store.resolve(text).unwrap_err().hint().map(str::to_owned);
+        assert_eq!(hint.as_deref() == Some("did you mean alpine:3?"), near, "{text}: {hint:?}");
+    }
+}
+
+#[test]
 fn an_ambiguous_prefix_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

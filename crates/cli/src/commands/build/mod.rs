@@ -16,7 +16,7 @@ use cooper_engine::{Event, EventSink, Outcome, Request};
 
 use crate::commands::build::unsupported::Unsupported;
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
-use crate::error::{CommandError, CommandResult, INTERRUPTED, Kind};
+use crate::error::{CommandError, CommandResult, Kind};
 use crate::output;
 use crate::progress::{Mode, Progress};
 use crate::session::LocalSession;
@@ -198,6 +198,6 @@ async fn build_or_stop(
     let building = engine_calls::build(at, machinery, request, Arc::new(session), progress);
     tokio::select! {
         outcome = building => outcome,
-        () = crate::terminal::interrupted() => Err(CommandError::new(Kind::Code(INTERRUPTED), "the build was stopped")),
+        code = crate::terminal::interrupted() => Err(CommandError::new(Kind::Code(code), "the build was stopped")),
     }
 }

@@ -11,16 +11,22 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::error::CommandResult;
+use crate::error::{CommandError, CommandResult};
 use crate::terminal::{self, Raw};
 
 /// Bytes moved at once between a terminal and its container.
 const CHUNK: usize = 16 * 1024;
 
+/// Listens from now on: what arrives before the container runs is passed on when it does, and does not end us alone.
+pub(super) fn listen() -> CommandResult<Signals> {
+    let failed = |error: io::Error| CommandError::failure("cannot listen to signals").with_source(error);
+    Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH]).map_err(failed)
+}
+
 /// Waits for the container's end, passing everything on meanwhile.
-pub(super) fn follow(running: &mut dyn Running, tty: bool) -> CommandResult<Exit> {
+pub(super) fn follow(running: &mut dyn Running, signals: Signals, tty: bool) -> CommandResult<Exit> {
     let pty = running.take_pty();
-    let signals = forward_signals(running, pty.as_ref())?;
+    let signals = forward_signals(running, signals, pty.as_ref())?;
     let raw = if tty { Raw::enter().ok() } else { None };
     let output = pty.map(pass_terminal).transpose();
     let exit = running.wait();
@@ -34,11 +40,10 @@ pub(super) fn follow(running: &mut dyn Running, tty: bool) -> CommandResult<Exit
 }
 
 /// Signals sent to this process go to the container; a changed window changes its terminal.
-fn forward_signals(running: &dyn Running, pty: Option<&OwnedFd>) -> CommandResult<Handle> {
-    let failed = |error: io::Error| crate::error::CommandError::failure("cannot listen to signals").with_source(error);
+fn forward_signals(running: &dyn Running, mut signals: Signals, pty: Option<&OwnedFd>) -> CommandResult<Handle> {
+    let failed = |error: io::Error| CommandError::failure("cannot pass signals on").with_source(error);
     let kill = running.killer()?;
     let pty = pty.map(OwnedFd::try_clone).transpose().map_err(failed)?;
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH]).map_err(failed)?;
     let handle = signals.handle();
     std::thread::spawn(move || {
         for signal in signals.forever() {

@@ -108,11 +108,12 @@ const ENGINE_FAILED: u8 = 125;
 
 /// Runs, and ends with the container's exit code.
 pub(crate) async fn run(args: Run, at: &Surroundings) -> CommandResult {
-    let request = request(&args, &at.environment)?;
+    let request = request(&args, &at.environment).map_err(engine_failed)?;
+    let signals = foreground::listen().map_err(engine_failed)?;
     let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
     let tty = args.tty;
     let mut container = engine_calls::run(at, machinery, request).await.map_err(engine_failed)?;
-    let exit = tokio::task::spawn_blocking(move || foreground::follow(container.running.as_mut(), tty))
+    let exit = tokio::task::spawn_blocking(move || foreground::follow(container.running.as_mut(), signals, tty))
         .await
         .map_err(|error| CommandError::new(Kind::Code(ENGINE_FAILED), "the container was lost").with_source(error))?;
     match exit_code(exit.map_err(engine_failed)?) {
