@@ -182,6 +182,7 @@ RUN : >> /srv/lock; rm -r /srv/old /srv/again && mkdir /srv/again && touch /srv/
 RUN chmod 600 /srv/f && ln /etc/passwd /etc/passwd2 && touch /home/ada/y && chmod 1777 /tmp && ln -s x /tmp/link
 COPY --chown=42:43 --chmod=640 Dockerfile /opt/d
 RUN echo more >> /opt/d && touch /opt/n
+RUN --mount=type=bind,target=/ctx --mount=type=tmpfs,target=/scratch touch /scratch/x && cat /ctx/Dockerfile > /opt/copy
 ";
 
 #[test]
@@ -259,6 +260,26 @@ fn privileged_a_single_id_says_what_it_cannot_do() {
     assert!(line.contains("weaker") && line.contains("owner"), "{line}");
 }
 
+/// `newuidmap` has done its half when `newgidmap` fails: what is left is a single id, not an error.
+#[test]
+fn privileged_half_a_mapping_is_a_single_id() {
+    let Some(bench) = Bench::new() else { return };
+    let programs = bench.at("programs");
+    fs::create_dir(&programs).unwrap();
+    fs::write(programs.join("newgidmap"), "#!/bin/sh\necho no such luck >&2; exit 1\n").unwrap();
+    open_to_all(&programs.join("newgidmap"));
+    bench.dockerfile(CHANGES);
+    let root = bench.ok(Mode::Root, &bench.store(Mode::Root, "root"), &["build", "-q", "."]);
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
+    let store = bench.store(Mode::Range, "half");
+    let id = store.with_file_name("id");
+    let mut command = bench.cooper(Mode::Range, &store, &["build", "--iidfile", id.to_str().unwrap(), "."]);
+    let Output { status, stderr, .. } = command.env("PATH", path).output().unwrap();
+    let err = String::from_utf8_lossy(&stderr);
+    assert!(status.success() && err.contains("newgidmap failed: no such luck"), "{err}");
+    assert_eq!(fs::read_to_string(id).unwrap().trim(), root.trim());
+}
+
 /// In a user namespace somebody else made: one id, or several of them.
 #[test]
 fn privileged_in_a_foreign_user_namespace() {
@@ -292,7 +313,7 @@ fn privileged_where_user_namespaces_are_forbidden_the_setting_is_named() {
         return skip(&err);
     }
     assert!(!output.status.success());
-    assert!(err.contains("forbids user namespaces") && err.contains("max_user_namespaces"), "{err}");
+    assert!(err.contains("no user namespace can be made either") && err.contains("max_user_namespaces"), "{err}");
 }
 
 #[test]
@@ -307,6 +328,28 @@ fn privileged_crun_on_a_hybrid_host_is_refused_clearly_or_works() {
     assert!(
         code == 0 || (err.contains("crun refused the step") && err.contains("hint: this crun needs a pure cgroup")),
         "{err}"
+    );
+}
+
+/// In a container without rights: said at once, and by the doctor.
+#[test]
+fn privileged_in_a_container_of_its_own_it_says_what_lacks() {
+    let Some(bench) = Bench::new() else { return };
+    bench.dockerfile("RUN true\n");
+    let store = bench.store(Mode::Root, "outer");
+    bench.ok(Mode::Root, &store, &["build", "-t", "x", "."]);
+    let program = format!("{}:/cooper:ro", bench.at("cooper").display());
+    let inside =
+        |verb: &str| bench.run(Mode::Root, &store, &["run", "-v", &program, "x", "/cooper", "--root", "/tmp/s", verb]);
+    let (code, _, err) = inside("images");
+    if err.contains("needs the interpreter") || err.contains("does not exist") {
+        return skip("cooper is linked to libraries the base lacks");
+    }
+    assert!(code != 0 && err.contains("no user namespace can be made either") && err.contains("seccomp"), "{err}");
+    let (code, out, _) = inside("doctor");
+    assert!(
+        code != 0 && out.lines().any(|line| line.starts_with("user namespaces") && line.contains("missing")),
+        "{out}"
     );
 }
 

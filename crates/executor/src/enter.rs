@@ -63,7 +63,7 @@ pub fn enter(options: &EnterOptions) -> Result<Identity> {
 }
 
 /// Root with the right to mount; in a container root may lack it.
-fn is_privileged() -> bool {
+pub(crate) fn is_privileged() -> bool {
     rustix::process::geteuid().is_root()
         && rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
@@ -144,7 +144,11 @@ fn new_user_namespace(grant: Option<Grant>, identity: &mut Identity, single: &Si
 }
 
 fn forbidden(error: std::io::Error) -> Error {
-    Error::caused(ErrorKind::Host, "this host forbids user namespaces to ordinary users", error).with_hint(
+    let what = match rustix::process::geteuid().is_root() {
+        true => "root may not mount here (no CAP_SYS_ADMIN), and no user namespace can be made either",
+        false => "this host forbids user namespaces to ordinary users",
+    };
+    Error::caused(ErrorKind::Host, what, error).with_hint(
         "as root: sysctl kernel.unprivileged_userns_clone=1 (Debian), \
          sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), user.max_user_namespaces above 0; \
          a container needs a seccomp profile that allows them",
@@ -153,8 +157,12 @@ fn forbidden(error: std::io::Error) -> Error {
 
 /// A mapping of only the caller's own ids, which needs no privilege but gives up `setgroups`.
 fn map_single(identity: &Identity) -> Result<IdMap> {
-    let put = |file: &str, text: String| {
-        std::fs::write(file, text).map_err(|e| Error::caused(ErrorKind::Host, format!("cannot write {file}"), e))
+    // newuidmap may have done its half before newgidmap failed; a map is written once.
+    let put = |file: &str, text: String| match file.ends_with("_map") && !read(file).trim().is_empty() {
+        true => Ok(()),
+        false => {
+            std::fs::write(file, text).map_err(|e| Error::caused(ErrorKind::Host, format!("cannot write {file}"), e))
+        }
     };
     put("/proc/self/setgroups", "deny".into())?;
     put("/proc/self/gid_map", format!("0 {} 1\n", identity.real_gid))?;

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getpid, getuid, pidfd_open};
 
-use crate::enter::{find, read};
+use crate::enter::{find, is_privileged, read};
 use crate::{subid, sys};
 
 /// Landlock version with network rules and signal scopes; older ones confine less.
@@ -87,7 +87,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn user_namespaces(search: &[PathBuf]) -> Check {
     let (ok, detail) = match succeeds(search, "unshare", &["-U", "-r", "true"]) {
         Some(true) => (Strength::Ok, "can be made".to_owned()),
-        Some(false) if getuid().is_root() => (Strength::Weaker, "cannot be made; not needed by root".to_owned()),
+        Some(false) if is_privileged() => (Strength::Weaker, "cannot be made; not needed by root".to_owned()),
         Some(false) => (Strength::Missing, forbidding_setting()),
         None => (Strength::Weaker, format!("not tried: no unshare program; {}", forbidding_setting())),
     };
