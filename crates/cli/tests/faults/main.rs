@@ -4,7 +4,10 @@
 
 mod cut;
 mod full;
+mod hostile;
 mod kill;
 mod place;
 mod rot;
+mod secrets;
+mod tars;
 mod together;

@@ -12,7 +12,8 @@ const SECONDS: u64 = 8;
 fn privileged_builds_and_prunes_side_by_side_give_the_right_images() {
     skip_if_missing!();
     let place = Place::new();
-    let files = [0, 1, 2].map(|n| (format!("Dockerfile.{n}"), format!("{}RUN echo {n} > /n\n", crate::place::DOCKERFILE)));
+    let files =
+        [0, 1, 2].map(|n| (format!("Dockerfile.{n}"), format!("{}RUN echo {n} > /n\n", crate::place::DOCKERFILE)));
     files.iter().for_each(|(name, text)| place.write(name, text));
     // Two of the four build the same.
     let builders = [0, 1, 2, 0].map(|n: usize| files[n].0.as_str());
