@@ -9,7 +9,7 @@ use cooper_engine::{Container, Engine, EventSink, Explanation, Format, Outcome, 
 use cooper_oci::Reference;
 use cooper_store::SnapshotKind;
 
-use crate::error::CommandResult;
+use crate::error::{CommandError, CommandResult, Kind};
 use crate::open;
 use crate::rows::Explained;
 use crate::surroundings::Surroundings;
@@ -75,8 +75,24 @@ pub(crate) async fn build(
 
 /// Starts a container of an image in the store.
 pub(crate) async fn run(at: &Surroundings, machinery: Machinery, request: RunRequest) -> CommandResult<Container> {
-    Ok(cooper_engine::run(&engine(at, machinery)?, request).await?)
+    let not_started = |error: cooper_engine::Error| {
+        let kind = match error.kind {
+            cooper_engine::ErrorKind::NotExecutable => Some(Kind::Code(NOT_EXECUTABLE)),
+            cooper_engine::ErrorKind::NoProgram => Some(Kind::Code(NO_PROGRAM)),
+            _ => None,
+        };
+        let error = CommandError::from(error);
+        let whatever = error.kind;
+        error.with_kind(kind.unwrap_or(whatever))
+    };
+    cooper_engine::run(&engine(at, machinery)?, request).await.map_err(not_started)
 }
+
+/// docker: the command of a container cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+
+/// docker: the command of a container does not exist.
+const NO_PROGRAM: u8 = 127;
 
 /// Writes an image as an archive to a file or, without one, to standard output.
 pub(crate) async fn save(at: &Surroundings, images: &[String], dest: Option<&Path>, oci: bool) -> CommandResult {

@@ -127,7 +127,7 @@ impl CommandError {
         for cause in std::iter::successors(first, |error| (*error).source()).take(CAUSES_MAX) {
             let text = cause.to_string();
             if !said.contains(&text) {
-                said.clone_from(&text);
+                said.push_str(&text);
                 causes.push(text);
             }
         }

@@ -30,7 +30,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cooper-dockerfile",
             "cooper-engine",
             "cooper-executor",
-            "cooper-llb",
             "cooper-oci",
             "cooper-registry",
             "cooper-store",

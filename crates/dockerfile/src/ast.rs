@@ -210,11 +210,11 @@ pub struct Heredoc {
     pub name: String,
     /// Variables are expanded (the delimiter was not quoted).
     pub expand: bool,
-    /// Leading tabs were stripped (`<<-`).
+    /// Leading tabs are not part of it (`<<-`).
     pub chomp: bool,
     /// File descriptor number before `<<`, for RUN.
     pub fd: Option<u32>,
-    /// Body, with its final newline.
+    /// Body, with its final newline; in the middle of a RUN command with the tabs of `<<-`.
     pub content: String,
     /// The body's place.
     pub span: Span,

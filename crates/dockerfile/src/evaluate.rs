@@ -17,7 +17,7 @@ mod settings;
 mod signal;
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cooper_oci::ImageConfig;
 
@@ -35,7 +35,7 @@ use stage::Evaluator;
 #[derive(Clone, Debug)]
 pub enum Evaluation {
     /// These configs are missing from the bases; fetch them and call again.
-    Needs(Vec<BaseKey>),
+    Needs(Vec<(BaseKey, (u32, u32))>),
     /// Everything is known.
     Done(Stages),
     /// The diagnostics hold errors.
@@ -148,7 +148,12 @@ fn evaluate_into(
         evaluated.push(done);
     }
     let needed = reachable(&evaluated, target);
-    let needs: BTreeSet<BaseKey> = needed.iter().filter_map(|index| evaluated[*index].need.clone()).collect();
+    let mut needs: BTreeMap<BaseKey, (u32, u32)> = BTreeMap::new();
+    for done in needed.iter().map(|index| &evaluated[*index]) {
+        if let Some(key) = &done.need {
+            needs.entry(key.clone()).or_insert(done.stage.lines);
+        }
+    }
     if !needs.is_empty() {
         return (Some(Evaluation::Needs(needs.into_iter().collect())), report.diagnostics);
     }

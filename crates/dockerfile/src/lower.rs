@@ -92,9 +92,22 @@ impl Graph<'_> {
             no_cache: stage.no_cache,
             platform: Some(stage.platform.clone()),
         };
+        if is_linked(&step.op) {
+            return self.linked(step, inputs, meta);
+        }
         let vertex = self.definition.add(Vertex { op: step.op.clone(), inputs, meta });
         self.steps.push(vertex);
         vertex
+    }
+
+    /// `--link`: written without looking at what is there, then laid over it.
+    fn linked(&mut self, step: &Step, mut inputs: Vec<Input>, meta: Meta) -> VertexId {
+        let scratch = Input { vertex: self.source(&Origin::Scratch, None) };
+        let Some(below) = inputs.first_mut().map(|root| std::mem::replace(root, scratch)) else { return scratch.vertex };
+        let vertex = self.definition.add(Vertex { op: step.op.clone(), inputs, meta });
+        self.steps.push(vertex);
+        let inputs = vec![below, Input { vertex }];
+        self.definition.add(Vertex { op: Op::Merge, inputs, meta: Meta::default() })
     }
 
     /// A stage whose files are a directory of the caller: one layer that copies all of it.
@@ -135,6 +148,12 @@ impl Graph<'_> {
         self.sources.insert(source, vertex);
         vertex
     }
+}
+
+/// As BuildKit has it, a copy that sets modes is never independent of what is there.
+fn is_linked(op: &Op) -> bool {
+    let Op::File(file) = op else { return false };
+    file.actions.iter().any(|action| matches!(action, FileAction::Copy { link: true, chmod: None, .. }))
 }
 
 fn source(origin: &Origin, pull: bool) -> Source {

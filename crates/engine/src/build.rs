@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_dockerfile::{
-    Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages, ast::Dockerfile, evaluate, lower, parse,
+    Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages,
+    ast::{Dockerfile, Instruction, InstructionKind},
+    evaluate, lower, parse,
 };
 use cooper_llb::VertexId;
 use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform};
@@ -23,8 +25,8 @@ use crate::seal::Seals;
 use crate::source::{Image, Images, Remotes};
 use crate::worker::{BuildWorker, graph};
 use crate::{
-    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Request, Result, Session, StepId,
-    Timestamps,
+    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session,
+    StepId, Timestamps,
 };
 
 /// Evaluation asks for bases again and again only if ONBUILD triggers bring new ones; this many rounds is beyond any real chain.
@@ -124,6 +126,7 @@ impl Build {
             remotes: remotes.clone(),
             layouts: layouts(&request),
             pull: request.pull,
+            stages: OnceLock::new(),
             pinned: Mutex::default(),
         });
         Ok(Self {
@@ -141,6 +144,7 @@ impl Build {
 
     async fn run(self) -> Result<Outcome> {
         let (dockerfile, mut warnings) = self.parse()?;
+        self.images.stages.get_or_init(|| stage_names(&dockerfile));
         let mut planned = Vec::new();
         let mut first_step = 0;
         for platform in self.platforms() {
@@ -189,8 +193,9 @@ impl Build {
                 Evaluation::Failed => return Err(failed(diagnostics)),
                 Evaluation::Needs(needs) => needs,
             };
-            let fetched = try_join_all(needs.into_iter().map(|key| async move {
-                let image = self.images.pin(&key).await?;
+            let fetched = try_join_all(needs.into_iter().map(|(key, (first_line, last_line))| async move {
+                let placed = |error| Error { place: Some(Place { first_line, last_line }), ..error };
+                let image = self.images.pin(&key).await.map_err(placed)?;
                 Ok::<_, Error>((key, (*image.config).clone()))
             }));
             bases.extend(fetched.await?);
@@ -428,6 +433,14 @@ fn layouts(request: &Request) -> HashMap<String, std::path::PathBuf> {
         _ => None,
     };
     request.contexts.iter().filter_map(layout).collect()
+}
+
+fn stage_names(dockerfile: &Dockerfile) -> Vec<String> {
+    let name = |instruction: &Instruction| match &instruction.kind {
+        InstructionKind::From(from) => from.name.as_ref().map(|name| name.text.clone()),
+        _ => None,
+    };
+    dockerfile.instructions.iter().filter_map(name).collect()
 }
 
 fn needs_no_dest(kind: ExportKind) -> bool {

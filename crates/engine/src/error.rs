@@ -12,6 +12,10 @@ pub enum ErrorKind {
     User,
     /// A step's process failed.
     Step,
+    /// The program to run does not exist in the image.
+    NoProgram,
+    /// The program to run exists but cannot be executed.
+    NotExecutable,
     /// A name was not found.
     NotFound,
     /// Log in and try again.
@@ -117,6 +121,8 @@ pub(crate) fn from_store(error: cooper_store::Error, what: &str) -> Error {
 pub(crate) fn from_executor(error: cooper_executor::Error) -> Error {
     let kind = match error.kind() {
         cooper_executor::ErrorKind::Process => ErrorKind::User,
+        cooper_executor::ErrorKind::NoProgram => ErrorKind::NoProgram,
+        cooper_executor::ErrorKind::NotExecutable => ErrorKind::NotExecutable,
         cooper_executor::ErrorKind::Host => ErrorKind::Host,
         cooper_executor::ErrorKind::Io => ErrorKind::Io,
     };

@@ -26,10 +26,8 @@ pub struct Explanation {
 /// No such build.
 pub fn explain(store: &Store, build: Option<&str>, against: Option<&str>) -> Result<Vec<Explanation>> {
     let all = journals(store)?;
-    let now = match build {
-        Some(id) => find(&all, id)?,
-        None => all.last().cloned().ok_or_else(|| Error::new(ErrorKind::NotFound, "no build is known yet"))?,
-    };
+    let last = all.last().ok_or_else(|| Error::new(ErrorKind::NotFound, "no build is known yet"))?;
+    let now = build.map_or(Ok(last.clone()), |id| find(&all, id))?;
     let against = against.map(|id| find(&all, id)).transpose()?;
     let read = |digest: &str| read_detail(store, digest);
     let explained = now.iter().map(|journal| {

@@ -66,6 +66,10 @@ pub enum State {
     Pending,
 }
 
+/// Begins the name of the input that is a base image. Which step stands on it depends on where the step is, so only a
+/// change of its digest is a reason.
+pub(crate) const BASE: &str = "base image";
+
 /// Reads the file list of a digest, if it is still kept.
 pub(crate) type ReadList<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -120,7 +124,8 @@ fn changed_inputs(old: &[KeyInput], new: &[KeyInput]) -> Vec<String> {
     for name in names {
         let (was, is) = (value(old, name), value(new, name));
         // The arguments are the instruction, which is compared as a person wrote it.
-        if was == is || name == "arg" || name == "args" {
+        let moved_away = name.starts_with(BASE) && (was.is_empty() || is.is_empty());
+        if was == is || moved_away || name == "arg" || name == "args" {
             continue;
         }
         for gone in was.iter().filter(|value| !is.contains(value)) {

@@ -8,7 +8,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 use cooper_dockerfile::BaseKey;
 use cooper_llb::{
-    Definition, Exec, FileOp, Ignore, KeyInput, Op, Paths, Selection, Source, Vertex, VertexId, op_digest,
+    Definition, Exec, FileOp, Ignore, KeyInput, Op, Paths, Selection, Source, SourceLocation, Vertex, VertexId,
+    op_digest,
 };
 use cooper_oci::Compression;
 use cooper_solver::{Edge, Graph, Key, KeyHasher, Node, NodeId, Part, RecordId, Saved, Worker};
@@ -138,15 +139,28 @@ impl BuildWorker {
         cell.get_or_try_init(compute).await.copied()
     }
 
-    /// Puts the place in the Dockerfile on an error that has none.
+    /// Puts the place in the Dockerfile on an error that has none: that of the vertex, else of the first that reads it.
     fn placed(&self, vertex: &Vertex, mut error: Error) -> Error {
-        error.place = error
-            .place
-            .or_else(|| vertex.meta.location.map(|l| Place { first_line: l.first_line, last_line: l.last_line }));
+        let vertices = &self.definition.vertices;
+        let reads =
+            |user: &&Vertex| user.inputs.iter().any(|input| std::ptr::eq(self.definition.vertex(input.vertex), vertex));
+        let location = vertex.meta.location.or_else(|| vertices.iter().find(reads).and_then(|user| user.meta.location));
+        let place = |l: SourceLocation| Place { first_line: l.first_line, last_line: l.last_line };
+        error.place = error.place.or_else(|| location.map(place));
         if let Some(step) = error.step.as_mut().filter(|step| step.0.is_empty()) {
             step.0.clone_from(&vertex.meta.name);
         }
         error
+    }
+
+    /// The first vertex that selects `paths` from an input like this.
+    fn user(&self, paths: &Paths, input_like: impl Fn(&cooper_llb::Input) -> bool) -> Option<&Vertex> {
+        let selects = |vertex: &&Vertex| {
+            vertex.inputs.iter().enumerate().any(|(i, input)| {
+                input_like(input) && matches!(vertex.op.selection(i), Selection::Paths(selected) if selected == *paths)
+            })
+        };
+        self.definition.vertices.iter().find(selects)
     }
 
     fn emit(&self, event: Event) {
@@ -162,6 +176,8 @@ impl BuildWorker {
         step.state = journal::State::Ran;
         let step = step.clone();
         let read = |digest: &str| read_detail(&self.engine.store, digest);
+        // The first build of a thing says nothing of each step: there is nothing it could have been found by.
+        self.before.as_ref()?;
         journal::reasons(&step, &journal, self.before.as_ref(), &read).into_iter().next()
     }
 
@@ -195,8 +211,8 @@ impl BuildWorker {
             let Some(key) = base_key(source) else { continue };
             let Ok(image) = self.images.pin(&key).await else { continue };
             let name = match key {
-                BaseKey::Image { reference, .. } => format!("base image {}", reference.familiar()),
-                BaseKey::OciLayout { name, .. } => format!("base image {name}"),
+                BaseKey::Image { reference, .. } => format!("{} {}", journal::BASE, reference.familiar()),
+                BaseKey::OciLayout { name, .. } => format!("{} {name}", journal::BASE),
             };
             let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(step) = journal.steps.get_mut(index).filter(|step| step.inputs.iter().all(|i| i.name != name)) {
@@ -397,18 +413,18 @@ impl Worker for BuildWorker {
     async fn source_content(&self, source: NodeId, paths: &Paths) -> std::result::Result<Option<Key>, SharedError> {
         let vertex = self.vertex(source);
         let Op::Source(Source::Local { name }) = &vertex.op else { return Ok(None) };
-        let user = |node: &&Vertex| {
-            node.inputs.iter().enumerate().any(|(i, input)| {
-                input.vertex.0 == source.0 && matches!(node.op.selection(i), Selection::Paths(p) if p == *paths)
-            })
-        };
-        let place = self.definition.vertices.iter().find(user).unwrap_or(vertex);
+        let of_source = |input: &cooper_llb::Input| input.vertex.0 == source.0;
+        let place = self.user(paths, of_source).unwrap_or(vertex);
         self.local_content(name, paths).await.map(Some).map_err(|e| self.placed(place, e).into())
     }
 
     async fn content(&self, output: &Filesystem, paths: &Paths) -> std::result::Result<Key, SharedError> {
-        let (files, paths) = (self.files(output).await?, paths.clone());
-        Ok(blocking(move || content_key(&*files, &paths)).await?)
+        let (files, selected) = (self.files(output).await?, paths.clone());
+        let key = blocking(move || content_key(&*files, &selected)).await;
+        Ok(key.map_err(|error| match self.user(paths, |_| true) {
+            Some(user) => self.placed(user, error),
+            None => error,
+        })?)
     }
 
     async fn lookup(&self, key: &Key) -> Option<RecordId> {

@@ -6,8 +6,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// What the caller can do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The process as asked for cannot run: no such program, no such user, bad mount target. Fix the Dockerfile.
+    /// The process as asked for cannot run: no such user, bad mount target. Fix the Dockerfile.
     Process,
+    /// The program does not exist: what shells report with 127.
+    NoProgram,
+    /// The program exists but cannot be executed: what shells report with 126.
+    NotExecutable,
     /// The host does not allow what is needed; `cooper doctor` says what.
     Host,
     /// The operating system refused.

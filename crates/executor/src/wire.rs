@@ -90,6 +90,8 @@ impl From<Error> for Failure {
             ErrorKind::Process => 0,
             ErrorKind::Host => 1,
             ErrorKind::Io => 2,
+            ErrorKind::NoProgram => 3,
+            ErrorKind::NotExecutable => 4,
         };
         let cause = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
         let mut what = format!("{error}{cause}");
@@ -110,6 +112,8 @@ impl From<Failure> for Error {
         let kind = match failure.kind {
             0 => ErrorKind::Process,
             1 => ErrorKind::Host,
+            3 => ErrorKind::NoProgram,
+            4 => ErrorKind::NotExecutable,
             _ => ErrorKind::Io,
         };
         let error = Self::new(kind, failure.what);

@@ -117,6 +117,6 @@ fn privileged_runc_terminal_kill_and_refusal() {
     drop(runtime.start(process(root.path(), "sleep 1000")).unwrap());
     let mut absent = process(root.path(), "");
     absent.args = vec!["absent".into()];
-    assert_eq!(runtime.start(absent).unwrap_err().kind(), ErrorKind::Process);
+    assert_eq!(runtime.start(absent).unwrap_err().kind(), ErrorKind::NoProgram);
     assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
 }

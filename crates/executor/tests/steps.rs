@@ -468,17 +468,17 @@ fn privileged_programs_that_cannot_start_say_why() {
     put("script", b"#!/bin/bash\n", 0o755);
     put("junk", b"junk", 0o755);
     put("plain", b"#!/bin/sh\n", 0o644);
-    for (program, expect) in [
-        ("nothere", "no such program `nothere` in the root's PATH (/bin)"),
-        ("/nothere", "no such program `/nothere` in the root"),
-        ("/script", "`/script` needs the interpreter `/bin/bash`, which does not exist"),
-        ("/junk", "exec format error: `/junk`"),
-        ("/plain", "permission denied to execute `/plain`"),
-        ("/etc", "`/etc` is a directory, not a program"),
-        ("", "there is no program to run"),
+    for (program, expect, kind) in [
+        ("nothere", "no such program `nothere` in the root's PATH (/bin)", ErrorKind::NoProgram),
+        ("/nothere", "no such program `/nothere` in the root", ErrorKind::NoProgram),
+        ("/script", "`/script` needs the interpreter `/bin/bash`, which does not exist", ErrorKind::NotExecutable),
+        ("/junk", "exec format error: `/junk`", ErrorKind::NotExecutable),
+        ("/plain", "permission denied to execute `/plain`", ErrorKind::NotExecutable),
+        ("/etc", "`/etc` is a directory, not a program", ErrorKind::NotExecutable),
+        ("", "there is no program to run", ErrorKind::Process),
     ] {
         let error = start(process(root.path(), &[program])).unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.kind()), (expect, ErrorKind::Process));
+        assert_eq!((error.to_string().as_str(), error.kind()), (expect, kind));
     }
 }
 

@@ -6,6 +6,7 @@ mod clamp;
 mod mount;
 mod native;
 mod overlay;
+mod same;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

@@ -260,6 +260,51 @@ fn privileged_both_snapshotters_commit_the_same() {
     assert!(overlay.0.lines().any(|line| line.starts_with("d ") && line.ends_with(" deep/er")));
 }
 
+/// What overlayfs copies although nothing changed, and names of one file of which only one is changed.
+fn idle(root: &Path) {
+    let at = |path: &str| root.join(path);
+    drop(fs::OpenOptions::new().write(true).open(at("d/opened")).unwrap());
+    fs::set_permissions(at("d/same-mode"), fs::metadata(at("d/same-mode")).unwrap().permissions()).unwrap();
+    fs::set_permissions(at("idle"), fs::metadata(at("idle")).unwrap().permissions()).unwrap();
+    std::os::unix::fs::lchown(at("d/link"), Some(0), Some(0)).unwrap();
+}
+
+#[test]
+fn privileged_what_is_as_it_was_is_in_no_layer() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    let base = scene.change(SnapshotKind::Auto, &[], |root| {
+        for dir in ["d", "idle"] {
+            fs::create_dir(root.join(dir)).unwrap();
+        }
+        for name in ["d/opened", "d/same-mode", "d/one", "d/written"] {
+            fs::write(root.join(name), "1").unwrap();
+        }
+        fs::hard_link(root.join("d/one"), root.join("d/two")).unwrap();
+        fs::hard_link(root.join("d/written"), root.join("d/other")).unwrap();
+        symlink("one", root.join("d/link")).unwrap();
+    });
+    for kind in KINDS {
+        let id = scene.change(kind, std::slice::from_ref(&base), idle);
+        assert_eq!(scene.listing(&id), "", "{kind:?}");
+    }
+    let [overlay, native] = KINDS.map(|kind| {
+        let id = scene.change(kind, std::slice::from_ref(&base), |root| {
+            idle(root);
+            fs::rename(root.join("d/two"), root.join("d/three")).unwrap();
+            fs::write(root.join("d/written"), "22").unwrap();
+            fs::hard_link(root.join("d/opened"), root.join("d/opened-too")).unwrap();
+        });
+        scene.listing(&id)
+    });
+    assert_eq!(overlay, native);
+    let names: Vec<_> =
+        overlay.lines().filter_map(|line| line.split(' ').find(|word| word.starts_with("d/"))).collect();
+    assert_eq!(names, ["d/opened", "d/opened-too", "d/three", "d/written", "d/two"], "{overlay}");
+}
+
 #[test]
 fn privileged_a_sealed_layer_unpacks_to_what_it_was() {
     if !is_root() {

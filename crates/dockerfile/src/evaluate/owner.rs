@@ -14,7 +14,9 @@ pub(crate) fn parse_owner(text: &str) -> Result<Chown, String> {
         None => (text, None),
     };
     let group = group.map(|group| parse_user("group", group)).transpose()?;
-    Ok(Chown { user: parse_user("user", user)?, group })
+    // `:group` leaves what is copied with the owner it would have had: root.
+    let user = if user.is_empty() && group.is_some() { UserName::Id(0) } else { parse_user("user", user)? };
+    Ok(Chown { user, group })
 }
 
 /// A number that some program could read differently is refused, so that nobody becomes root by accident.
@@ -56,13 +58,15 @@ mod tests {
             parse_owner("app:2147483647"),
             Ok(Chown { user: UserName::Name("app".into()), group: Some(UserName::Id(ID_MAX)) })
         );
+        let group = Some(UserName::Name("web".into()));
+        assert_eq!(parse_owner(":web"), Ok(Chown { user: UserName::Id(0), group }));
         assert_eq!(parse_owner("7zip").unwrap().user, UserName::Name("7zip".into()));
     }
 
     #[test]
     fn nothing_that_could_be_read_as_root_passes() {
         for text in
-            ["2147483648", "4294967295", "4294967296", "-1", "+0", "00", "0x0", "0b0", "1 0", "", ":1", "a:", "a:b:c"]
+            ["2147483648", "4294967295", "4294967296", "-1", "+0", "00", "0x0", "0b0", "1 0", "", ":", "a:", "a:b:c"]
         {
             assert!(parse_owner(text).is_err(), "{text}");
         }

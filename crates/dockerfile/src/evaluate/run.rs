@@ -57,7 +57,7 @@ impl Evaluator<'_> {
     fn alone(&self, heredoc: &Heredoc) -> (Vec<String>, Option<(String, Vec<u8>)>) {
         if heredoc.content.starts_with("#!") {
             let pipe = (heredoc.name.clone(), heredoc.content.clone().into_bytes());
-            return (vec![format!("/dev/pipes/{}", heredoc.name)], Some(pipe));
+            return (self.with_shell(format!("/dev/pipes/{}", heredoc.name)), Some(pipe));
         }
         (self.with_shell(heredoc.content.clone()), None)
     }

@@ -173,8 +173,11 @@ impl Evaluator<'_> {
         let place = words.first().map_or(span, |word| word.span);
         let scope = &self.scope;
         let value = |name: &str| scope.get(name).map(str::to_owned);
+        // In history they are sorted as they were written, before anything is expanded.
+        let mut sorted: Vec<&Word> = words.iter().collect();
+        sorted.sort_by(|a, b| a.text.cmp(&b.text));
         let split =
-            words.iter().map(|word| expand_words(&word.text, self.file.escape, &value).map(|found| found.words));
+            sorted.iter().map(|word| expand_words(&word.text, self.file.escape, &value).map(|found| found.words));
         let words: Result<Vec<Vec<String>>, String> = split.map(|words| words.map_err(|error| error.message)).collect();
         let words = words.map(|words| words.concat());
         if !self.spend(span, words.iter().flatten().map(String::len).sum()) {

@@ -68,6 +68,8 @@ pub(super) fn run(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Run, Diag
     if command == Command::Exec(Vec::new()) {
         return Err(Diagnostic::error(parts.arguments.span(), "RUN has an empty list, so there is nothing to run"));
     }
+    let alone = matches!(&command, Command::Shell(text) if super::heredoc::is_heredoc_marker(&text.text));
+    let heredocs = if alone { heredocs.into_iter().map(super::heredoc::chomped).collect() } else { heredocs };
     Ok(Run { flags: parts.flags.clone(), command, heredocs })
 }
 
@@ -113,7 +115,7 @@ fn heredoc_in_json(word: &Word) -> Diagnostic {
 
 /// The body read for a marker; of several with one name, the last, as in BuildKit.
 fn take_heredoc(read: &mut [Heredoc], marker: Heredoc, word: &Word) -> Result<Heredoc, Diagnostic> {
-    read.iter().rfind(|heredoc| heredoc.name == marker.name).cloned().ok_or_else(|| {
+    read.iter().rfind(|heredoc| heredoc.name == marker.name).cloned().map(super::heredoc::chomped).ok_or_else(|| {
         Diagnostic::error(word.span, format!("the here-document `{}` has no body", marker.name))
             .with_hint("close all quotes of the line")
     })

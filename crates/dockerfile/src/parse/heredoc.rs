@@ -69,11 +69,19 @@ fn read_body(heredoc: &mut Heredoc, lines: &mut Lines<'_>) -> bool {
             heredoc.span = span(start, end);
             return true;
         }
-        let kept = if heredoc.chomp { line.raw.trim_start_matches('\t') } else { line.raw };
-        heredoc.content.push_str(kept);
+        heredoc.content.push_str(line.raw);
         end = line.start + line.raw.len();
     }
     false
+}
+
+/// The here-document with the tabs gone that `<<-` strips. Only where it is a file or a program by itself: in the middle
+/// of a command it is the shell that strips them, and history shows them.
+pub(super) fn chomped(mut heredoc: Heredoc) -> Heredoc {
+    if heredoc.chomp {
+        heredoc.content = heredoc.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect();
+    }
+    heredoc
 }
 
 fn marker_place<'a>(line: Text<'a>, name: &str) -> Text<'a> {

@@ -56,7 +56,9 @@ fn needs_are_those_of_needed_stages_only() {
     let (evaluation, found) = evaluate(&file, &args(), &Bases::new());
     let cooper_dockerfile::Evaluation::Needs(keys) = evaluation else { panic!("{found:?}") };
     assert_eq!(keys.len(), 2);
+    let lines: Vec<_> = keys.iter().map(|(_, lines)| *lines).collect();
     assert!(format!("{keys:?}").contains("library/b") && format!("{keys:?}").contains("library/c"));
+    assert_eq!(lines, [(2, 2), (3, 3)]);
 }
 
 /// Values that double with every line, repeated by many steps, once took all memory.

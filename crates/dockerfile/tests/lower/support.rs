@@ -57,7 +57,7 @@ pub(crate) fn build(text: &str, args: &Args) -> (Option<Lowered>, String) {
         match evaluation {
             Evaluation::Needs(keys) => {
                 assert!(!keys.is_empty(), "something must be needed");
-                for key in keys {
+                for (key, _) in keys {
                     let config = base(base_name(&key)).expect("no config is asked for that the test does not have");
                     assert!(bases.insert(key, config).is_none(), "nothing is asked for twice");
                 }

@@ -36,6 +36,20 @@ impl Data {
     }
 }
 
+/// Attributes of the directories that have to be made on the way to a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+}
+
+impl Made {
+    /// 0755, with this owner.
+    pub(crate) fn by(owner: (u32, u32)) -> Self {
+        Self { mode: 0o755, owner }
+    }
+}
+
 /// New entries over a base.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -63,9 +77,9 @@ impl Draft {
     }
 
     /// Puts an entry, and the directories above it where they are missing.
-    pub(crate) fn put(&mut self, entry: Entry, data: Data, owner: (u32, u32)) -> Result<()> {
+    pub(crate) fn put(&mut self, entry: Entry, data: Data, made: Made) -> Result<()> {
         if let Some(parent) = entry.path.parent() {
-            self.make_dir(parent, owner)?;
+            self.make_dir(parent, made)?;
         }
         let old = self.lookup(&entry.path)?;
         let (was_dir, is_dir) =
@@ -80,22 +94,22 @@ impl Draft {
     }
 
     /// Puts an entry over whatever is there, as unpacking an archive does.
-    pub(crate) fn replace(&mut self, entry: Entry, data: Data, owner: (u32, u32)) -> Result<()> {
+    pub(crate) fn replace(&mut self, entry: Entry, data: Data, made: Made) -> Result<()> {
         let old = self.lookup(&entry.path)?;
         if old.is_some_and(|old| (old.kind == EntryKind::Dir) != (entry.kind == EntryKind::Dir)) {
             self.new.retain(|path, _| !path.starts_with(&entry.path));
             if let Some(parent) = entry.path.parent() {
-                self.make_dir(parent, owner)?;
+                self.make_dir(parent, made)?;
             }
             self.new.insert(entry.path.clone(), (entry, data));
             return Ok(());
         }
-        self.put(entry, data, owner)
+        self.put(entry, data, made)
     }
 
-    /// Makes a directory and those above it, 0755, where they are missing. Existing ones are carried into the layer as
+    /// Makes a directory and those above it where they are missing. Existing ones are carried into the layer as
     /// they are, so that the layer can be unpacked without knowing what lies below it.
-    pub(crate) fn make_dir(&mut self, path: &Path, owner: (u32, u32)) -> Result<()> {
+    pub(crate) fn make_dir(&mut self, path: &Path, made: Made) -> Result<()> {
         let parents: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         for dir in parents.into_iter().rev() {
             if self.new.contains_key(dir) && self.new[dir].0.kind == EntryKind::Dir {
@@ -104,16 +118,16 @@ impl Draft {
             let entry = match self.lookup(dir)? {
                 Some(old) if old.kind == EntryKind::Dir => Entry { mtime: self.time(self.now), ..old },
                 Some(_) => return Err(conflict("make the directory", dir, "because a file is there")),
-                None => self.fresh_dir(dir, owner),
+                None => self.fresh_dir(dir, made),
             };
             self.new.insert(dir.to_owned(), (entry, Data::None));
         }
         Ok(())
     }
 
-    fn fresh_dir(&self, path: &Path, (uid, gid): (u32, u32)) -> Entry {
+    fn fresh_dir(&self, path: &Path, Made { mode, owner: (uid, gid) }: Made) -> Entry {
         let (mtime, xattrs) = (self.time(self.now), BTreeMap::new());
-        Entry { path: path.to_owned(), kind: EntryKind::Dir, mode: 0o755, uid, gid, mtime, xattrs }
+        Entry { path: path.to_owned(), kind: EntryKind::Dir, mode, uid, gid, mtime, xattrs }
     }
 }
 
@@ -122,6 +136,10 @@ fn conflict(what: &str, path: &Path, how: &str) -> Error {
 }
 
 impl Files for Draft {
+    fn called(&self) -> String {
+        "the files so far".to_owned()
+    }
+
     fn lookup(&self, path: &Path) -> Result<Option<Entry>> {
         match self.new.get(path) {
             Some((entry, _)) => Ok(Some(entry.clone())),

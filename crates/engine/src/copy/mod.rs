@@ -2,13 +2,12 @@
 
 mod content;
 mod draft;
-mod mode;
 mod pick;
 mod place;
 mod users;
 
 pub(crate) use content::{content_key, content_lines};
-pub(crate) use draft::{Data, Draft};
+pub(crate) use draft::{Data, Draft, Made};
 pub(crate) use pick::{Match, pick};
 pub(crate) use place::{CopySpec, Placer};
 pub(crate) use users::owner;

@@ -82,13 +82,14 @@ fn root_or(files: &dyn Files, path: &Path) -> Result<Option<Entry>> {
 }
 
 fn missing(files: &dyn Files, path: &Path) -> Error {
-    let mut error = Error::new(ErrorKind::User, format!("`{}` not found", path.display()));
+    let mut error = Error::new(ErrorKind::User, format!("`{}` not found in {}", files.shown(path), files.called()));
     error.hints = files.explain_missing(path);
     error
 }
 
 /// All entries below a directory, parents first, siblings by name; excluded ones left out.
 fn below(files: &dyn Files, dir: &Path, excludes: &Ignore) -> Result<Vec<(PathBuf, Entry)>> {
+    files.read_ahead(dir)?;
     let mut out = Vec::new();
     let mut todo = VecDeque::from([(dir.to_owned(), PathBuf::new())]);
     while let Some((dir, relative)) = todo.pop_front() {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_llb::{Chmod, CopySource, Ignore};
-use cooper_oci::{Entry, EntryKind, TarReader, decompress, detect};
+use cooper_oci::{Entry, EntryKind, Format, TarReader, decompress, detect};
 
-use super::{Data, Draft, Match, mode, pick};
+use super::{Data, Draft, Made, Match, pick};
 use crate::files::{Files, clean, resolve};
 use crate::{Error, ErrorKind, Result};
 
@@ -27,6 +27,17 @@ pub(crate) struct CopySpec<'a> {
     pub(crate) excludes: Ignore,
     pub(crate) unpack: bool,
     pub(crate) parents: bool,
+}
+
+impl CopySpec<'_> {
+    /// Directories made on the way get the mode of an octal `--chmod`, as in BuildKit, where the copier makes them.
+    fn made(&self) -> Made {
+        let mode = match self.chmod {
+            Some(Chmod::Mode(mode)) => mode & 0o777,
+            _ => 0o755,
+        };
+        Made { mode, owner: self.owner.unwrap_or_default() }
+    }
 }
 
 /// Places copies into a draft.
@@ -94,8 +105,9 @@ impl Placer<'_> {
                 let what = format!("cannot copy a directory to `/{}`: a file is there", dest.display());
                 return Err(Error::new(ErrorKind::User, what));
             }
-            Some(_) if !overwrite => self.draft.make_dir(dest, (0, 0))?,
             _ if dest.as_os_str().is_empty() => {}
+            // The contents are copied, not the directory itself.
+            _ if !overwrite => self.draft.make_dir(dest, spec.made())?,
             _ => self.entry(spec, &found.entry, dest.to_owned())?,
         }
         for (relative, entry) in &found.below {
@@ -117,19 +129,22 @@ impl Placer<'_> {
             EntryKind::File { .. } => Data::File(spec.files.clone(), entry.clone()),
             _ => Data::None,
         };
-        let placed = self.placed(spec, entry.clone(), dest)?;
-        self.draft.put(placed, data, spec.owner.unwrap_or_default())
+        let placed = self.placed(spec, entry.clone(), dest);
+        self.draft.put(placed, data, spec.made())
     }
 
     /// The entry under its new name, owner, mode and time.
-    fn placed(&self, spec: &CopySpec<'_>, entry: Entry, dest: PathBuf) -> Result<Entry> {
+    fn placed(&self, spec: &CopySpec<'_>, entry: Entry, dest: PathBuf) -> Entry {
+        let mode = spec.chmod.map_or(entry.mode, |chmod| chmod.apply(entry.mode, entry.kind == EntryKind::Dir));
+        self.owned(spec, Entry { mode, ..entry }, dest)
+    }
+
+    /// The entry under its new name, owner and time.
+    fn owned(&self, spec: &CopySpec<'_>, entry: Entry, dest: PathBuf) -> Entry {
         let (uid, gid) = spec.owner.unwrap_or((entry.uid, entry.gid));
-        let is_link = matches!(entry.kind, EntryKind::Symlink { .. });
-        let mode = match spec.chmod.filter(|_| !is_link) {
-            Some(chmod) => mode::apply(chmod, entry.mode, entry.kind == EntryKind::Dir)?,
-            None => entry.mode,
-        };
-        Ok(Entry { path: dest, uid, gid, mode, mtime: self.draft.time(entry.mtime), ..entry })
+        // Whatever an archive says, the kernel gives all links one mode.
+        let mode = if matches!(entry.kind, EntryKind::Symlink { .. }) { 0o777 } else { entry.mode };
+        Entry { path: dest, uid, gid, mode, mtime: self.draft.time(entry.mtime), ..entry }
     }
 
     /// Unpacks `entry` below `dest` if it is an archive; says whether it was.
@@ -145,21 +160,21 @@ impl Placer<'_> {
         let broken = |e: cooper_oci::Error| {
             Error::new(ErrorKind::User, format!("cannot unpack `{}`: {e}", entry.path.display())).with_source(e)
         };
-        let stream = decompress(spec.files.open(entry)?).map_err(broken)?;
-        let mut tar = TarReader::new(stream);
-        // A compressed file that holds no archive is copied as it is (docker does the same).
-        let first = match tar.next_entry() {
-            Ok(first) => first,
-            Err(_) => return Ok(false),
-        };
+        let mut stream = decompress(spec.files.open(entry)?).map_err(broken)?;
+        head.clear();
+        let read = (&mut stream).take(HEAD as u64).read_to_end(&mut head);
+        // A compressed file that holds no archive is copied as it is (docker does the same). One that does, but may not
+        // be unpacked, is an error.
+        if read.is_err() || detect(&head) != Some(Format::Tar) {
+            return Ok(false);
+        }
+        let mut tar = TarReader::new(std::io::Cursor::new(head).chain(stream));
         let mut spool = (self.spool)().map_err(cannot)?;
         let shared = Arc::new(Spooled(spool.try_clone().map_err(cannot)?));
-        self.draft.make_dir(dest, spec.owner.unwrap_or_default())?;
-        let mut next = first;
-        while let Some(item) = next {
+        self.draft.make_dir(dest, Made::by(spec.owner.unwrap_or_default()))?;
+        while let Some(item) = tar.next_entry().map_err(broken)? {
             let data = spooled(&item, &mut tar, &mut spool, &shared).map_err(cannot)?;
             self.unpacked(spec, item, data, dest)?;
-            next = tar.next_entry().map_err(broken)?;
         }
         spec.files.unchanged(entry)?;
         Ok(true)
@@ -176,11 +191,12 @@ impl Placer<'_> {
             return Ok(());
         }
         let path = self.below(dest, &item.path)?;
-        let mut placed = self.placed(spec, item, path)?;
+        // `--chmod` is for what is copied, not for what an archive holds.
+        let mut placed = self.owned(spec, item, path);
         if let EntryKind::Hardlink { target } = &placed.kind {
             placed.kind = EntryKind::Hardlink { target: self.below(dest, target)? };
         }
-        self.draft.replace(placed, data, spec.owner.unwrap_or_default())
+        self.draft.replace(placed, data, Made::by(spec.owner.unwrap_or_default()))
     }
 }
 

@@ -67,6 +67,10 @@ impl Files for LayerFiles {
         Ok(Box::new(file))
     }
 
+    fn called(&self) -> String {
+        "the files of the stage or image".to_owned()
+    }
+
     /// The directory of a layer has rotted: the store forgets it, and the build makes it again.
     fn differs(&self, entry: &Entry) -> Error {
         let what = format!("`/{}` of a stage is not what was written there", entry.path.display());

@@ -1,4 +1,5 @@
-//! A directory of the caller as [`Files`]: walked once, without what the ignore file leaves out.
+//! A directory of the caller as [`Files`]: each directory in it is read once, when something looks into it, without what
+//! the ignore file leaves out.
 //!
 //! Every directory is opened relative to its parent's descriptor and never through a link, so a tree that changes
 //! while it is read can give an error or an old or a new file, but never a file from outside.
@@ -9,7 +10,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_dockerfile::nearest;
 use cooper_llb::{Ignore, MatchState};
@@ -19,7 +20,7 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 
 use super::Files;
-use crate::error::from_store;
+use crate::error::{SharedError, from_store};
 use crate::{Error, ErrorKind, Result};
 
 /// Directories may nest this deep; the kernel's own limit on paths is near.
@@ -28,7 +29,7 @@ const DEPTH_MAX: usize = 1000;
 /// Bytes read at a time when a file is hashed.
 const BLOCK: usize = 256 * 1024;
 
-/// A walked directory.
+/// A directory, read as far as something looked.
 #[derive(Debug)]
 pub(crate) struct LocalFiles {
     root: OwnedFd,
@@ -50,23 +51,21 @@ struct Node {
 #[derive(Debug)]
 enum Kind {
     File,
-    Dir(Vec<Node>),
+    /// What the ignore file says of it, and what is in it, read when first asked for.
+    Dir(MatchState, OnceLock<std::result::Result<Vec<Node>, Arc<Error>>>),
     Link(PathBuf),
     /// Sockets are left out; pipes and devices are refused when something wants to copy them.
     Special,
 }
 
 impl LocalFiles {
-    /// Walks `root`. `name` is how messages call the directory; `stats` knows the digests of the last build.
+    /// Opens `root`. `name` is how messages call the directory; `stats` knows the digests of the last build.
     pub(crate) fn open(root: &Path, name: &str, ignore: Ignore, stats: StatCache) -> Result<Arc<Self>> {
         let open = || openat(rustix::fs::CWD, root, DIR_FLAGS, Mode::empty());
         let root = open().map_err(|e| cannot("open", name, root, e.into()))?;
         let stat = rustix::fs::fstat(&root).map_err(|e| cannot("read", name, Path::new(""), e.into()))?;
-        let walk = Walk { name, ignore: &ignore };
-        let children = walk.dir(&root, Path::new(""), &MatchState::default(), 0)?;
-        let tree = Node::new(OsString::new(), Kind::Dir(children), &stat);
-        let fresh = Mutex::default();
-        Ok(Arc::new(Self { root, name: name.to_owned(), tree, ignore, stats, fresh }))
+        let tree = Node::new(OsString::new(), Kind::Dir(MatchState::default(), OnceLock::new()), &stat);
+        Ok(Arc::new(Self { root, name: name.to_owned(), tree, ignore, stats, fresh: Mutex::default() }))
     }
 
     /// Keeps the digests for the next build.
@@ -74,17 +73,85 @@ impl LocalFiles {
         self.stats.save().map_err(|e| from_store(e, "cannot keep the digests of the context"))
     }
 
-    fn node(&self, path: &Path) -> Option<&Node> {
-        path.iter().try_fold(&self.tree, |node, name| node.child(name))
+    fn node(&self, path: &Path) -> Result<Option<&Node>> {
+        let (mut node, mut seen) = (&self.tree, PathBuf::new());
+        for name in path {
+            let Some(children) = self.inside(node, &seen)? else { return Ok(None) };
+            let found = children.binary_search_by(|child| child.name.as_bytes().cmp(name.as_bytes()));
+            let Some(child) = found.ok().and_then(|index| children.get(index)) else { return Ok(None) };
+            seen.push(name);
+            node = child;
+        }
+        Ok(Some(node))
+    }
+
+    /// What is in a directory; `None` for anything else.
+    fn inside<'a>(&'a self, node: &'a Node, path: &Path) -> Result<Option<&'a [Node]>> {
+        let Kind::Dir(state, children) = &node.kind else { return Ok(None) };
+        match children.get_or_init(|| self.list(path, state).map_err(Arc::new)) {
+            Ok(children) => Ok(Some(children)),
+            Err(e) => Err(SharedError(e.clone()).into_error()),
+        }
+    }
+
+    fn list(&self, path: &Path, state: &MatchState) -> Result<Vec<Node>> {
+        if path.iter().count() > DEPTH_MAX {
+            return Err(Error::new(ErrorKind::User, format!("`{}` is nested too deeply", path.display())));
+        }
+        let fail = |e: rustix::io::Errno| cannot("read", &self.name, path, e.into());
+        let dir = self.open_beneath(path, DIR_FLAGS).map_err(fail)?;
+        let names = names(&dir).map_err(fail)?;
+        names.into_iter().filter_map(|name| self.found(&dir, path, name, state).transpose()).collect()
+    }
+
+    /// One name of a directory, unless the ignore file leaves it out.
+    fn found(&self, dir: &OwnedFd, parent: &Path, name: OsString, state: &MatchState) -> Result<Option<Node>> {
+        let path = parent.join(&name);
+        let text = path.to_string_lossy();
+        let state = self.ignore.step(state, &text);
+        let excluded = state.excluded();
+        if excluded && !self.ignore.may_include_below(&text) {
+            return Ok(None);
+        }
+        let fail = |e: rustix::io::Errno| cannot("read", &self.name, &path, e.into());
+        let stat = match statat(dir, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            stat => stat.map_err(fail)?,
+        };
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Dir(state, OnceLock::new()),
+            FileType::Symlink => {
+                let target = readlinkat(dir, name.as_os_str(), Vec::new()).map_err(fail)?;
+                Kind::Link(PathBuf::from(OsStr::from_bytes(target.as_bytes())))
+            }
+            FileType::RegularFile => Kind::File,
+            FileType::Socket => return Ok(None),
+            _ => Kind::Special,
+        };
+        let node = Node::new(name, kind, &stat);
+        // A directory that is itself left out stays where a pattern brings something below it back.
+        let bare = excluded && self.inside(&node, &path)?.is_none_or(<[Node]>::is_empty);
+        Ok((!bare).then_some(node))
+    }
+
+    /// Reads everything below a directory, side by side.
+    fn read_below(&self, node: &Node, path: &Path) -> Result<()> {
+        let Some(children) = self.inside(node, path)? else { return Ok(()) };
+        let dirs: Vec<&Node> = children.iter().filter(|child| matches!(child.kind, Kind::Dir(..))).collect();
+        dirs.par_iter().try_for_each(|dir| self.read_below(dir, &path.join(&dir.name)))
+    }
+
+    /// Opens a path without following a link anywhere on it.
+    fn open_beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve)
     }
 
     fn read(&self, path: &Path) -> Result<std::fs::File> {
-        // NOFOLLOW guards the last component; the walk saw directories above it, and RESOLVE_BENEATH holds if they changed.
+        // Not blocking: what was a file when it was listed may be a pipe by now.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
-        rustix::fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve)
-            .map(std::fs::File::from)
-            .map_err(|e| cannot("open", &self.name, path, e.into()))
+        self.open_beneath(path, flags).map(std::fs::File::from).map_err(|e| cannot("open", &self.name, path, e.into()))
     }
 
     fn hash(&self, path: &Path) -> Result<[u8; 32]> {
@@ -116,17 +183,11 @@ impl Node {
         Self { name, kind, stat: file_stat(stat), mtime }
     }
 
-    fn child(&self, name: &OsStr) -> Option<&Node> {
-        let Kind::Dir(children) = &self.kind else { return None };
-        let index = children.binary_search_by(|child| child.name.as_bytes().cmp(name.as_bytes())).ok()?;
-        children.get(index)
-    }
-
     /// As an entry: a context has no owners of its own, everything is 0:0 (BuildKit's client does the same).
     fn entry(&self, path: PathBuf) -> Entry {
         let kind = match &self.kind {
             Kind::File => EntryKind::File { size: self.stat.size },
-            Kind::Dir(_) => EntryKind::Dir,
+            Kind::Dir(..) => EntryKind::Dir,
             Kind::Link(target) => EntryKind::Symlink { target: target.clone() },
             Kind::Special => EntryKind::Fifo,
         };
@@ -149,65 +210,6 @@ fn file_stat(stat: &Stat) -> FileStat {
 
 const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-struct Walk<'a> {
-    name: &'a str,
-    ignore: &'a Ignore,
-}
-
-impl Walk<'_> {
-    fn dir(&self, dir: &OwnedFd, path: &Path, state: &MatchState, depth: usize) -> Result<Vec<Node>> {
-        if depth > DEPTH_MAX {
-            return Err(Error::new(ErrorKind::User, format!("`{}` is nested too deeply", path.display())));
-        }
-        let names = names(dir).map_err(|e| cannot("read", self.name, path, e.into()))?;
-        let node = |name: OsString| self.node(dir, path, name, state, depth).transpose();
-        // Small directories are walked in place: handing them to the pool costs more than it saves.
-        match names.len() < 64 {
-            true => names.into_iter().filter_map(node).collect(),
-            false => names.into_par_iter().filter_map(node).collect(),
-        }
-    }
-
-    fn node(
-        &self,
-        dir: &OwnedFd,
-        parent: &Path,
-        name: OsString,
-        state: &MatchState,
-        depth: usize,
-    ) -> Result<Option<Node>> {
-        let path = parent.join(&name);
-        let text = path.to_string_lossy();
-        let state = self.ignore.step(state, &text);
-        let excluded = state.excluded();
-        if excluded && !self.ignore.may_include_below(&text) {
-            return Ok(None);
-        }
-        let fail = |e: rustix::io::Errno| cannot("read", self.name, &path, e.into());
-        let stat = match statat(dir, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            stat => stat.map_err(fail)?,
-        };
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                let flags = DIR_FLAGS | OFlags::NOFOLLOW;
-                let child = openat(dir, name.as_os_str(), flags, Mode::empty()).map_err(fail)?;
-                Kind::Dir(self.dir(&child, &path, &state, depth + 1)?)
-            }
-            FileType::Symlink => {
-                let target = readlinkat(dir, name.as_os_str(), Vec::new()).map_err(fail)?;
-                Kind::Link(PathBuf::from(OsStr::from_bytes(target.as_bytes())))
-            }
-            FileType::RegularFile => Kind::File,
-            FileType::Socket => return Ok(None),
-            _ => Kind::Special,
-        };
-        // A directory that is itself left out stays where a pattern brings something below it back.
-        let bare = excluded && !matches!(&kind, Kind::Dir(children) if !children.is_empty());
-        Ok((!bare).then(|| Node::new(name, kind, &stat)))
-    }
-}
-
 /// Names in a directory, sorted by bytes.
 fn names(dir: &OwnedFd) -> rustix::io::Result<Vec<OsString>> {
     let mut names = Vec::new();
@@ -228,17 +230,22 @@ fn cannot(what: &str, context: &str, path: &Path, e: std::io::Error) -> Error {
 
 impl Files for LocalFiles {
     fn lookup(&self, path: &Path) -> Result<Option<Entry>> {
-        Ok(self.node(path).map(|node| node.entry(path.to_owned())))
+        Ok(self.node(path)?.map(|node| node.entry(path.to_owned())))
     }
 
     fn children(&self, dir: &Path) -> Result<Vec<Entry>> {
-        let Some(Node { kind: Kind::Dir(children), .. }) = self.node(dir) else { return Ok(Vec::new()) };
+        let Some(node) = self.node(dir)? else { return Ok(Vec::new()) };
+        let children = self.inside(node, dir)?.unwrap_or_default();
         Ok(children.iter().map(|child| child.entry(dir.join(&child.name))).collect())
+    }
+
+    fn read_ahead(&self, dir: &Path) -> Result<()> {
+        self.node(dir)?.map_or(Ok(()), |node| self.read_below(node, dir))
     }
 
     fn digest(&self, entry: &Entry) -> Result<[u8; 32]> {
         let gone = || Error::new(ErrorKind::User, format!("`{}` is gone from the {}", entry.path.display(), self.name));
-        let stat = self.node(&entry.path).ok_or_else(gone)?.stat;
+        let stat = self.node(&entry.path)?.ok_or_else(gone)?.stat;
         if let Some(digest) = self.known(&entry.path, &stat) {
             return Ok(digest);
         }
@@ -253,7 +260,7 @@ impl Files for LocalFiles {
 
     fn unchanged(&self, entry: &Entry) -> Result<()> {
         let now = statat(self.root.as_fd(), &entry.path, AtFlags::SYMLINK_NOFOLLOW).ok();
-        let same = now.zip(self.node(&entry.path)).is_some_and(|(now, node)| file_stat(&now) == node.stat);
+        let same = now.zip(self.node(&entry.path)?).is_some_and(|(now, node)| file_stat(&now) == node.stat);
         if same { Ok(()) } else { Err(self.differs(entry)) }
     }
 
@@ -265,10 +272,20 @@ impl Files for LocalFiles {
     fn prepare(&self, entries: &[&Entry]) -> Result<()> {
         let unknown = |entry: &&&Entry| {
             matches!(entry.kind, EntryKind::File { .. })
-                && self.node(&entry.path).is_some_and(|node| self.known(&entry.path, &node.stat).is_none())
+                && self
+                    .node(&entry.path)
+                    .is_ok_and(|node| node.is_some_and(|node| self.known(&entry.path, &node.stat).is_none()))
         };
         let unknown: Vec<_> = entries.iter().filter(unknown).collect();
         unknown.par_iter().try_for_each(|entry| self.digest(entry).map(drop))
+    }
+
+    fn called(&self) -> String {
+        format!("the {}", self.name)
+    }
+
+    fn shown(&self, path: &Path) -> String {
+        path.display().to_string()
     }
 
     fn explain_missing(&self, path: &Path) -> Vec<String> {
@@ -277,7 +294,8 @@ impl Files for LocalFiles {
             return vec![format!("the file exists, but the ignore file leaves it out (pattern `{pattern}`)")];
         }
         let parent = path.parent().unwrap_or(Path::new(""));
-        let Some(Node { kind: Kind::Dir(children), .. }) = self.node(parent) else {
+        let inside = self.node(parent).ok().flatten().and_then(|node| self.inside(node, parent).ok().flatten());
+        let Some(children) = inside else {
             return vec![format!("the {} has no directory `{}`", self.name, parent.display())];
         };
         let names: Vec<_> = children.iter().map(|child| child.name.to_string_lossy()).collect();
@@ -285,5 +303,73 @@ impl Files for LocalFiles {
         nearest(&name, names.iter().map(AsRef::as_ref))
             .map(|near| vec![format!("did you mean `{}`?", parent.join(near).display())])
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A context of these files (each holds its own name), opened with an ignore file.
+    fn context(files: &[&str], ignore: &str) -> (tempfile::TempDir, Arc<LocalFiles>) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in files {
+            let path = dir.path().join("context").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, name).unwrap();
+        }
+        let options = cooper_store::OpenOptions::new("boot", || 0);
+        let store = cooper_store::Store::open(&dir.path().join("store"), options).unwrap();
+        let (ignore, errors) = Ignore::parse(ignore);
+        assert!(errors.is_empty());
+        let root = dir.path().join("context");
+        let files = LocalFiles::open(&root, "build context", ignore, StatCache::load(&store, b"key")).unwrap();
+        (dir, files)
+    }
+
+    /// Paths of everything below a directory.
+    fn tree(files: &LocalFiles, dir: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        for entry in files.children(Path::new(dir)).unwrap() {
+            out.push(entry.path.display().to_string());
+            out.extend(tree(files, &entry.path.display().to_string()));
+        }
+        out
+    }
+
+    #[test]
+    fn leaves_out_what_is_ignored_and_keeps_what_is_brought_back() {
+        let (_dir, files) = context(&["a/x", "a/y", "b/x", "c/d/x"], "a\n!a/y\nb\nc\n!c/d/z\n");
+        assert_eq!(tree(&files, ""), ["a", "a/y"]);
+    }
+
+    #[test]
+    fn reads_only_the_directories_that_are_looked_into() {
+        let (dir, files) = context(&["a/x", "b/x"], "");
+        fs::remove_dir_all(dir.path().join("context/b")).unwrap();
+        assert_eq!(tree(&files, "a"), ["a/x"], "the other directory is not touched");
+        fs::write(dir.path().join("context/late"), "").unwrap();
+        files.read_ahead(Path::new("")).unwrap();
+        assert!(files.lookup(Path::new("late")).unwrap().is_none(), "a directory is read once");
+    }
+
+    #[test]
+    fn a_link_that_replaces_a_directory_is_not_followed() {
+        let (dir, files) = context(&["a/x", "outside"], "");
+        assert_eq!(files.children(Path::new("")).unwrap().len(), 2);
+        fs::remove_dir_all(dir.path().join("context/a")).unwrap();
+        std::os::unix::fs::symlink("/", dir.path().join("context/a")).unwrap();
+        assert!(files.children(Path::new("a")).is_err());
+    }
+
+    #[test]
+    fn says_why_a_file_is_not_there() {
+        let (_dir, files) = context(&["src/main.rs", "secret.key"], "*.key\n");
+        let hints = |path: &str| files.explain_missing(Path::new(path)).join("; ");
+        assert_eq!(hints("secret.key"), "the file exists, but the ignore file leaves it out (pattern `*.key`)");
+        assert_eq!(hints("src/mian.rs"), "did you mean `src/main.rs`?");
+        assert_eq!(hints("nowhere/x"), "the build context has no directory `nowhere`");
     }
 }

@@ -46,6 +46,19 @@ pub(crate) trait Files: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Everything below `dir` will be asked for.
+    fn read_ahead(&self, _dir: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the tree is called in a message: `the build context`.
+    fn called(&self) -> String;
+
+    /// A path as messages show it.
+    fn shown(&self, path: &Path) -> String {
+        format!("/{}", path.display())
+    }
+
     /// What hides or nearly matches a path that was not found, as hints.
     fn explain_missing(&self, _path: &Path) -> Vec<String> {
         Vec::new()

@@ -7,7 +7,7 @@ use cooper_llb::{FileAction, FileOp, Paths};
 use cooper_oci::{Compression, Entry, EntryKind, Mtime};
 use cooper_store::{LayerId, Store};
 
-use crate::copy::{CopySpec, Data, Draft, Placer, ignore, owner, pick};
+use crate::copy::{CopySpec, Data, Draft, Made, Placer, ignore, owner, pick};
 use crate::error::from_store;
 use crate::files::{Files, clean, resolve};
 use crate::{Error, ErrorKind, Result};
@@ -59,7 +59,7 @@ fn act(action: &FileAction, work: &FileWork<'_>, draft: &mut Draft) -> Result<()
             let kind = EntryKind::File { size: data.len() as u64 };
             let mtime = draft.time(Mtime { secs: work.now, nanos: 0 });
             let entry = Entry { path, kind, mode: *mode, uid: owner.0, gid: owner.1, mtime, xattrs: BTreeMap::new() };
-            draft.put(entry, Data::Bytes(data.as_slice().into()), owner)
+            draft.put(entry, Data::Bytes(data.as_slice().into()), Made::by(owner))
         }
         FileAction::MakeDir { path, chown } => make_dir(path, chown.as_ref(), draft),
     }
@@ -72,7 +72,7 @@ fn make_dir(path: &str, chown: Option<&cooper_llb::Chown>, draft: &mut Draft) ->
         Some(entry) if entry.kind == EntryKind::Dir => Ok(()),
         _ => {
             let owner = chown.map(|chown| owner(draft, chown)).transpose()?.unwrap_or_default();
-            draft.make_dir(&path, owner)
+            draft.make_dir(&path, Made::by(owner))
         }
     }
 }
@@ -120,7 +120,7 @@ pub(crate) fn layer_of(store: &Store, files: &Arc<dyn Files>, paths: &Paths) -> 
                     EntryKind::File { .. } => Data::File(files.clone(), entry.clone()),
                     _ => Data::None,
                 };
-                draft.put(entry.clone(), data, (0, 0))?;
+                draft.put(entry.clone(), data, Made::by((0, 0)))?;
             }
         }
     }

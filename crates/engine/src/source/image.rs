@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cooper_dockerfile::BaseKey;
+use cooper_dockerfile::{BaseKey, nearest};
 use cooper_oci::{
     Blobs, Descriptor, Digest, Document, ImageConfig, Layout, Manifest, Platform, Reference, parse_document, read_all,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Images {
     pub(crate) layouts: HashMap<String, PathBuf>,
     /// Ask the registry even if the store has the name.
     pub(crate) pull: bool,
+    /// Names of the Dockerfile's stages, for hints.
+    pub(crate) stages: OnceLock<Vec<String>>,
     pub(crate) pinned: Mutex<HashMap<BaseKey, Image>>,
 }
 
@@ -70,8 +72,24 @@ impl Images {
         }
         let repository = Arc::new(self.client.repository(reference));
         let what = format!("cannot resolve `{}`", reference.familiar());
-        let root = repository.resolve().await.map_err(|e| from_oci(e.into(), &what))?;
+        let root = repository.resolve().await.map_err(|e| self.unresolved(from_oci(e.into(), &what), reference))?;
         self.open(&(repository as Arc<dyn Blobs>), &root, platform, &reference.familiar()).await
+    }
+
+    /// Says what else the name could have meant: a stage or an image of the store.
+    fn unresolved(&self, error: Error, reference: &Reference) -> Error {
+        let short = |reference: &Reference| reference.familiar().trim_end_matches(":latest").to_owned();
+        let wanted = short(reference);
+        let stages = self.stages.get().map(Vec::as_slice).unwrap_or_default();
+        if let Some(near) = nearest(&wanted, stages.iter().map(String::as_str)) {
+            return error.with_hint(format!("did you mean the stage `{near}`?"));
+        }
+        let images = self.store.images().unwrap_or_default();
+        let names: Vec<String> = images.iter().filter_map(|image| image.name.as_ref()).map(short).collect();
+        match nearest(&wanted, names.iter().map(String::as_str)) {
+            Some(near) if near != wanted => error.with_hint(format!("did you mean `{near}`, an image of the store?")),
+            _ => error,
+        }
     }
 
     async fn layout(&self, name: &str, target: Option<&str>, platform: &Platform) -> Result<Image> {

@@ -164,12 +164,10 @@ impl Program {
 
     fn absent(&self) -> Error {
         let name = &self.name;
-        if name.contains('/') {
-            return Error::new(ErrorKind::Process, format!("no such program `{name}` in the root"));
-        }
         let path = self.path.as_deref().unwrap_or(DEFAULT_PATH);
-        let error = Error::new(ErrorKind::Process, format!("no such program `{name}` in the root's PATH ({path})"));
-        if name == "sh" {
+        let searched = if name.contains('/') { String::new() } else { format!("'s PATH ({path})") };
+        let error = Error::new(ErrorKind::NoProgram, format!("no such program `{name}` in the root{searched}"));
+        if matches!(name.as_str(), "sh" | "/bin/sh") {
             error.with_hint("an image without a shell needs the exec form: RUN [\"program\", ..]")
         } else {
             error
@@ -207,12 +205,12 @@ fn exists(path: &CString) -> bool {
 fn refusal(path: &CString, error: std::io::Error) -> Error {
     let path = path.to_string_lossy();
     match error.raw_os_error() {
-        Some(libc::ENOEXEC) => Error::new(ErrorKind::Process, format!("exec format error: `{path}`"))
+        Some(libc::ENOEXEC) => Error::new(ErrorKind::NotExecutable, format!("exec format error: `{path}`"))
             .with_hint("it is built for another architecture, or a script without a `#!` line"),
         Some(libc::E2BIG) => {
             Error::new(ErrorKind::Process, format!("arguments and environment are too long for `{path}`"))
         }
-        _ => Error::caused(ErrorKind::Process, format!("cannot execute `{path}`"), error),
+        _ => Error::caused(ErrorKind::NotExecutable, format!("cannot execute `{path}`"), error),
     }
 }
 
@@ -221,9 +219,9 @@ fn no_permission(path: &CString) -> Error {
         .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory);
     let path = path.to_string_lossy();
     if is_dir {
-        return Error::new(ErrorKind::Process, format!("`{path}` is a directory, not a program"));
+        return Error::new(ErrorKind::NotExecutable, format!("`{path}` is a directory, not a program"));
     }
-    Error::new(ErrorKind::Process, format!("permission denied to execute `{path}`"))
+    Error::new(ErrorKind::NotExecutable, format!("permission denied to execute `{path}`"))
         .with_hint("it, its interpreter or a directory above has no execute permission for this user")
 }
 
@@ -231,10 +229,10 @@ fn no_interpreter(path: &CString) -> Error {
     let name = path.to_string_lossy();
     match header(path).as_deref().and_then(interpreter) {
         Some(missing) => {
-            Error::new(ErrorKind::Process, format!("`{name}` needs the interpreter `{missing}`, which does not exist"))
+            Error::new(ErrorKind::NotExecutable, format!("`{name}` needs the interpreter `{missing}`, which does not exist"))
                 .with_hint("install it, or use a program linked for the libc of this image")
         }
-        None => Error::new(ErrorKind::Process, format!("`{name}` exists but what it needs to start does not")),
+        None => Error::new(ErrorKind::NotExecutable, format!("`{name}` exists but what it needs to start does not")),
     }
 }
 

@@ -322,7 +322,11 @@ impl<'p> Files<'p> {
         std::fs::File::from(fd).write_all(content).map_err(|e| Error::io("cannot write a file in memory", e))?;
         let path = rustix::fs::openat(self.store, &name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let mount = path.and_then(|fd| device::clone(fd.as_fd(), false)).map_err(Self::failed)?;
-        restrict(&mount, INERT | MountAttrFlags::MOUNT_ATTR_RDONLY, false)
+        // A here-document that is a program is run from here.
+        let clear = if mode & 0o111 == 0 { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_NOEXEC };
+        let set = (INERT | MountAttrFlags::MOUNT_ATTR_RDONLY).difference(clear);
+        let attr = MountAttr { set: u64::from(set.bits()), clear: u64::from(clear.bits()), ..MountAttr::default() };
+        sys::mount_setattr(mount.as_fd(), false, attr)
             .map_err(|e| Error::io("cannot make a file in memory read-only", e))?;
         Ok(mount)
     }

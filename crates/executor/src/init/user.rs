@@ -20,7 +20,8 @@ const MAX_ID: u32 = i32::MAX as u32;
 pub(crate) struct Account {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Supplementary groups.
+    /// Supplementary groups, the primary one first: a program that changes its group keeps what the first one denies it
+    /// (CVE-2022-2989).
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
 }
@@ -49,6 +50,7 @@ pub(crate) fn lookup(user: &str, passwd: &str, group: &str) -> Result<Account> {
         Some(wanted) => (group_id(wanted, group)?, Vec::new()),
         None => (found.gid, memberships(found.name, group)),
     };
+    let groups = with_primary(gid, groups);
     let home = if found.home.starts_with('/') { found.home } else { "/" };
     Ok(Account { uid: found.uid, gid, groups, home: home.to_owned() })
 }
@@ -92,6 +94,12 @@ fn memberships(name: &str, group: &str) -> Vec<u32> {
     ids
 }
 
+fn with_primary(gid: u32, mut groups: Vec<u32>) -> Vec<u32> {
+    groups.retain(|group| *group != gid);
+    groups.insert(0, gid);
+    groups
+}
+
 /// Lines of a passwd file; malformed ones are passed over, as every reader does.
 fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
     passwd.lines().filter_map(|line| {
@@ -129,17 +137,17 @@ mod tests {
 
     #[test]
     fn users_are_found() {
-        check("", (0, 0, &[10], "/root"));
-        check("root", (0, 0, &[10], "/root"));
-        check("ada", (1000, 100, &[10, 20], "/home/ada"));
-        check("1000", (1000, 100, &[10, 20], "/home/ada"));
-        check("ada:", (1000, 100, &[10, 20], "/home/ada"));
-        check("ada:wheel", (1000, 10, &[], "/home/ada"));
-        check("1234", (1234, 0, &[], "/"));
-        check("1234:5678", (1234, 5678, &[], "/"));
-        check("odd", (7, 8, &[], "/"));
-        check(":users", (0, 100, &[], "/root"));
-        check("2147483647", (2_147_483_647, 0, &[], "/"));
+        check("", (0, 0, &[0, 10], "/root"));
+        check("root", (0, 0, &[0, 10], "/root"));
+        check("ada", (1000, 100, &[100, 10, 20], "/home/ada"));
+        check("1000", (1000, 100, &[100, 10, 20], "/home/ada"));
+        check("ada:", (1000, 100, &[100, 10, 20], "/home/ada"));
+        check("ada:wheel", (1000, 10, &[10], "/home/ada"));
+        check("1234", (1234, 0, &[0], "/"));
+        check("1234:5678", (1234, 5678, &[5678], "/"));
+        check("odd", (7, 8, &[8], "/"));
+        check(":users", (0, 100, &[100], "/root"));
+        check("2147483647", (2_147_483_647, 0, &[0], "/"));
     }
 
     #[test]
@@ -154,7 +162,7 @@ mod tests {
 
     #[test]
     fn an_empty_root_has_numbers_only() {
-        assert_eq!(lookup("", "", "").unwrap(), Account { uid: 0, gid: 0, groups: vec![], home: "/".into() });
+        assert_eq!(lookup("", "", "").unwrap(), Account { uid: 0, gid: 0, groups: vec![0], home: "/".into() });
         let error = lookup("ada", "", "").unwrap_err();
         assert!(error.to_string().contains("ada") && error.to_string().contains(PASSWD), "{error}");
     }

@@ -223,11 +223,18 @@ impl Bundle {
             return Error::new(ErrorKind::Host, what)
                 .with_hint("this crun needs a pure cgroup hierarchy: use runc, or cooper's own executor");
         }
-        let of_the_process = ["executable file", "no such file or directory", "exec format", "permission denied"];
-        let kind =
-            if of_the_process.iter().any(|part| text.contains(part)) { ErrorKind::Process } else { ErrorKind::Host };
-        Error::new(kind, what)
+        Error::new(kind_of(text), what)
     }
+}
+
+/// The kind of a runtime's reason: runc and crun only give words, which both take from the kernel and from Go's library.
+fn kind_of(reason: &str) -> ErrorKind {
+    let reason = reason.to_ascii_lowercase();
+    let of = |parts: &[&str]| parts.iter().any(|part| reason.contains(part));
+    if of(&["exec format", "permission denied", "is a directory"]) {
+        return ErrorKind::NotExecutable;
+    }
+    if of(&["executable file", "no such file or directory"]) { ErrorKind::NoProgram } else { ErrorKind::Host }
 }
 
 fn bind(target: &str, source: String, readonly: bool) -> NamedMount {

@@ -64,7 +64,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// The first bytes of a source: as many as its buffer got at once, which is all [`detect`] needs of compressed data.
+/// The first bytes of a source: as many as its buffer got at once, which is all [`detect()`] needs of compressed data.
 fn peek(source: &mut impl BufRead) -> io::Result<Vec<u8>> {
     loop {
         match source.fill_buf() {

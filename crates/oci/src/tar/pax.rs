@@ -95,7 +95,7 @@ pub(super) fn time(value: &[u8]) -> Result<Mtime> {
     })
 }
 
-/// The shortest text [`time`] reads back.
+/// The shortest text [`time()`] reads back.
 pub(super) fn time_text(time: Mtime) -> String {
     let (sign, secs, nanos) = match (time.secs < 0, time.nanos) {
         (true, nanos) if nanos > 0 => ("-", (time.secs + 1).unsigned_abs(), 1_000_000_000 - nanos),

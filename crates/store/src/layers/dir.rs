@@ -168,6 +168,18 @@ impl LayerDir {
         Ok(digest)
     }
 
+    /// Writes a regular file with the content of `from`, which is shared on disk where the filesystem can.
+    pub(crate) fn put_copy(&mut self, entry: &Entry, from: &File) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let fd = self.place(&entry.path, |dir, name| rustix::fs::openat(dir, name, flags, mode))?;
+        let (mut from, mut file) = (from, File::from(fd));
+        if rustix::fs::ioctl_ficlone(&file, from).is_err() {
+            std::io::copy(&mut from, &mut file).map_err(|error| Error::at("copy", &entry.path, error))?;
+        }
+        self.attributes(file.as_fd(), entry)
+    }
+
     fn put_dir(&mut self, entry: &Entry) -> Result<()> {
         let fd = self.directory(&entry.path).map_err(refused("make directory", &entry.path))?;
         self.attributes(fd.as_fd(), entry)?;

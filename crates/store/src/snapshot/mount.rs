@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::overlay::MAX_LOWERS;
-use super::{Mounted, Native, Overlay, SnapshotKind, Snapshotter, View, clamp, root_of};
+use super::{Mounted, Native, Overlay, SnapshotKind, Snapshotter, View, clamp, root_of, same};
 use crate::layers::{self, rows, scan};
 use crate::{Error, ErrorKind, LayerId, Lease, Ownership, Result, Store};
 
@@ -16,6 +16,7 @@ pub struct Mount {
     work: PathBuf,
     root: PathBuf,
     before: cooper_oci::Entry,
+    lowers: Vec<PathBuf>,
     readonly: bool,
     mounted: Option<Box<dyn Mounted>>,
     warnings: Vec<String>,
@@ -50,6 +51,7 @@ impl Store {
             root: root_of(&work),
             work,
             before,
+            lowers: lowers.clone(),
             readonly: !writable,
             mounted: None,
             warnings: unpacked.warnings,
@@ -101,6 +103,7 @@ impl Mount {
                 Error::new(ErrorKind::Invalid, format!("{} was mounted read-only", self.root.display()))
             })?;
         let changed = mounted.commit()?;
+        same::drop_same(&changed, &self.lowers)?;
         let after = scan::root_entry(&changed)?;
         let size = clamp::clamp_tree(&changed, clamp)?;
         let id = layers::random_id()?;

@@ -7,12 +7,12 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use cooper_oci::{Entry, Mtime};
+use cooper_oci::{Entry, EntryKind, Mtime};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::{Mounted, Snapshotter, View, root_of};
 use crate::layers::dir::{LayerDir, OPAQUE};
-use crate::layers::scan::{Visit, scan};
+use crate::layers::scan::{Visit, describe, kind_of, scan};
 use crate::layers::{dress_root, remove_path};
 use crate::root::{FileKind, attributes, names, refused};
 use crate::{Error, Ownership, Result};
@@ -43,29 +43,48 @@ impl Snapshotter for Native {
         std::fs::create_dir(&root).map_err(|error| Error::at("create", &root, error))?;
         let ownership = if view.owners { Ownership::All } else { Ownership::Single };
         for lower in view.lowers {
-            let mut copying = Copying { dir: LayerDir::open(&root, ownership)?, root: &root };
+            let dir = LayerDir::open(&root, ownership)?;
+            let mut copying = Copying { dir, root: crate::Root::open(&root)?, lower: crate::Root::open(lower)? };
             scan(lower, &mut copying)?;
             copying.dir.finish()?;
         }
         dress_root(&root, view.root, view.owners)?;
         let before = if view.readonly { BTreeMap::new() } else { stamps(&root)? };
-        if !view.readonly {
-            // Change times are as fine as the clock tick: whatever is touched from now on must differ.
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        if let Some(newest) = before.values().map(|stamp| stamp.ctime).max() {
+            let tick = view.work.join("tick");
+            wait_for_a_later_time(&tick, newest).map_err(|error| Error::at("touch", &tick, error))?;
         }
         Ok(Box::new(Copied { work: view.work.to_owned(), before }))
     }
 }
 
 /// Applies one layer directory on top of others.
-struct Copying<'a> {
+struct Copying {
     dir: LayerDir,
-    root: &'a Path,
+    root: crate::Root,
+    lower: crate::Root,
 }
 
-impl Visit for Copying<'_> {
-    fn entry(&mut self, entry: Entry, data: Option<&mut dyn Read>) -> Result<()> {
-        self.dir.put(&entry, data.unwrap_or(&mut std::io::empty())).map(drop)
+impl Copying {
+    /// A further name of a file becomes a file of its own: in overlayfs, too, such names part when one is changed.
+    fn further_name(&mut self, entry: &Entry, target: &Path) -> Result<()> {
+        let fd = self.lower.open_link(target)?;
+        let inode = attributes::inode(fd.as_fd(), target)?;
+        if inode.kind != FileKind::File {
+            return self.dir.put(entry, &mut std::io::empty()).map(drop);
+        }
+        let own = describe(fd.as_fd(), &entry.path, &inode, kind_of(fd.as_fd(), &inode, target)?)?;
+        self.dir.put_copy(&own, &self.lower.open_file(target)?)
+    }
+}
+
+impl Visit for Copying {
+    fn entry(&mut self, entry: Entry, _: Option<&mut dyn Read>) -> Result<()> {
+        match &entry.kind {
+            EntryKind::File { .. } => self.dir.put_copy(&entry, &self.lower.open_file(&entry.path)?),
+            EntryKind::Hardlink { target } => self.further_name(&entry, target),
+            _ => self.dir.put(&entry, &mut std::io::empty()).map(drop),
+        }
     }
 
     fn removed(&mut self, path: &Path, _: Mtime) -> Result<()> {
@@ -73,8 +92,22 @@ impl Visit for Copying<'_> {
     }
 
     fn opaque(&mut self, dir: &Path, _: Mtime) -> Result<()> {
-        let children = crate::Root::open(self.root)?.read_dir(dir)?;
+        let children = self.root.read_dir(dir)?;
         children.iter().try_for_each(|(name, _)| self.dir.erase(&dir.join(name)))
+    }
+}
+
+/// Change times are as fine as the clock tick: whatever is touched from now on must differ from `newest`. Where the
+/// kernel gives a finer time to what was looked at (6.13), this does not wait at all.
+fn wait_for_a_later_time(tick: &Path, newest: (i64, u32)) -> std::io::Result<()> {
+    let file = std::fs::File::create_new(tick)?;
+    loop {
+        attributes::set_mtime(file.as_fd(), Mtime { secs: 0, nanos: 0 })?;
+        let change = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?.stx_ctime;
+        if (change.tv_sec, change.tv_nsec) > newest {
+            return std::fs::remove_file(tick);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 

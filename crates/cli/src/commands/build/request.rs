@@ -74,13 +74,16 @@ fn session(args: &Build, environment: &Environment) -> CommandResult<LocalSessio
 
 /// A name to give an image: a digest cannot be chosen.
 pub(crate) fn image_name(text: &str) -> CommandResult<Reference> {
-    let name: Reference = text
-        .parse()
-        .map_err(|error: cooper_oci::Error| CommandError::from(error).with_kind(crate::error::Kind::Usage))?;
+    let name: Reference = text.parse().map_err(misused)?;
     match name.digest() {
         Some(_) => Err(CommandError::usage(format!("`{text}` has a digest; an image to build is named by a tag"))),
         None => Ok(name),
     }
+}
+
+/// A value of the command line that is not what it should be.
+fn misused(error: cooper_oci::Error) -> CommandError {
+    CommandError::from(error).with_kind(crate::error::Kind::Usage)
 }
 
 /// Pushing needs somewhere to push to.
@@ -104,7 +107,7 @@ fn platforms(args: &Build, environment: &Environment) -> CommandResult<Vec<Platf
     };
     let mut platforms: Vec<Platform> = Vec::new();
     for text in texts.iter().filter(|text| !text.is_empty()) {
-        let platform = if *text == "local" { Platform::host() } else { text.trim().parse()? };
+        let platform = if *text == "local" { Platform::host() } else { text.trim().parse().map_err(misused)? };
         if !platforms.contains(&platform) {
             platforms.push(platform);
         }

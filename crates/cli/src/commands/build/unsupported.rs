@@ -45,6 +45,14 @@ pub(crate) struct Unsupported {
     memory: Option<String>,
     #[arg(long, hide = true)]
     squash: bool,
+
+    /// Of docker's first builder; they ask for what cooper does anyway, or for nothing.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    rm: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    force_rm: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    compress: Option<bool>,
 }
 
 impl Unsupported {

@@ -1,0 +1,23 @@
+//! The whole command, end to end: real builds in stores of their own, whole outputs and exit codes.
+//!
+//! Knows nothing of how anything works. Tests that run steps need root or user namespaces and Debian's
+//! busybox-static; they say so when they skip.
+
+#[path = "e2e/basics.rs"]
+mod basics;
+#[path = "e2e/caching.rs"]
+mod caching;
+#[path = "e2e/containers.rs"]
+mod containers;
+#[path = "e2e/errors.rs"]
+mod errors;
+#[path = "e2e/harness.rs"]
+mod harness;
+#[path = "e2e/outputs.rs"]
+mod outputs;
+#[path = "e2e/parallel.rs"]
+mod parallel;
+#[path = "e2e/registries.rs"]
+mod registries;
+#[path = "e2e/verbs.rs"]
+mod verbs;
