@@ -49,12 +49,18 @@ struct Setting {
 
 fn context(dir: &Path, setting: &Setting) {
     let mut files: Vec<(String, Vec<u8>, u32)> = (0..40)
-        .map(|i| (format!("tree/{}/{i}", ["a", "b", "c/d"][i % 3]), format!("{i}\n").repeat(i * 100).into_bytes(), 0o644))
+        .map(|i| {
+            (format!("tree/{}/{i}", ["a", "b", "c/d"][i % 3]), format!("{i}\n").repeat(i * 100).into_bytes(), 0o644)
+        })
         .collect();
     files.push(("Dockerfile".into(), DOCKERFILE.into(), 0o644));
     files.push(("script".into(), b"#!/bin/sh\n".to_vec(), 0o755));
     // Several compression members, none of which compresses away.
-    files.push(("big".into(), (0..3_000_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect(), 0o600));
+    files.push((
+        "big".into(),
+        (0..3_000_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect(),
+        0o600,
+    ));
     files.push(("busybox".into(), fs::read(BUSYBOX).unwrap(), 0o755));
     if setting.reverse {
         files.reverse();

@@ -119,7 +119,11 @@ fn fault(bench: &Bench, name: &str) -> Option<String> {
 
 fn differences(expected: &str, got: &str) -> String {
     let only = |these: &str, those: &str, sign: &str| -> String {
-        these.lines().filter(|line| !those.lines().any(|other| other == *line)).map(|line| format!("{sign}{line}\n")).collect()
+        these
+            .lines()
+            .filter(|line| !those.lines().any(|other| other == *line))
+            .map(|line| format!("{sign}{line}\n"))
+            .collect()
     };
     only(expected, got, "-") + &only(got, expected, "+")
 }
@@ -134,7 +138,8 @@ fn privileged_images_are_those_of_buildkit() {
         let threads: Vec<_> = (0..THREADS)
             .map(|first| {
                 let (bench, all) = (&bench, &all);
-                let run = move || all.iter().skip(first).step_by(THREADS).filter_map(|name| fault(bench, name)).collect();
+                let run =
+                    move || all.iter().skip(first).step_by(THREADS).filter_map(|name| fault(bench, name)).collect();
                 scope.spawn::<_, Vec<String>>(run)
             })
             .collect();

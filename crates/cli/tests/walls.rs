@@ -26,14 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "cooper-cli",
-        &[
-            "cooper-dockerfile",
-            "cooper-engine",
-            "cooper-executor",
-            "cooper-oci",
-            "cooper-registry",
-            "cooper-store",
-        ],
+        &["cooper-dockerfile", "cooper-engine", "cooper-executor", "cooper-oci", "cooper-registry", "cooper-store"],
     ),
 ];
 

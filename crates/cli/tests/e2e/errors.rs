@@ -114,14 +114,19 @@ fn privileged_step_output_cannot_act_on_the_terminal() {
     for progress in ["plain", "tty", "quiet", "rawjson"] {
         let message = cooper.build(dockerfile, &["--progress", progress]).stderr;
         let hostile = ["\x1b]0;title", "\x1b[2J", "\x07"];
-        assert!(message.contains("red") && !hostile.iter().any(|text| message.contains(text)), "{progress}: {message:?}");
+        assert!(
+            message.contains("red") && !hostile.iter().any(|text| message.contains(text)),
+            "{progress}: {message:?}"
+        );
     }
 }
 
 #[test]
 fn privileged_marks_and_line_ends_of_other_editors() {
     let Some(cooper) = Cooper::new() else { return };
-    cooper.build("\u{feff}FROM base\r\nRUN echo one \\\r\n  two > /out\r\nENV A=b\r\nWORKDIR /w\r\n", &["-t", "crlf"]).ok();
+    cooper
+        .build("\u{feff}FROM base\r\nRUN echo one \\\r\n  two > /out\r\nENV A=b\r\nWORKDIR /w\r\n", &["-t", "crlf"])
+        .ok();
     assert_eq!(cooper.sh("crlf", "cat /out; echo $A; pwd"), "one two\nb\n/w\n");
 }
 

@@ -77,7 +77,7 @@ fn privileged_a_kill_at_any_write_leaves_nothing_wrong() {
     let cold = place.cold();
     for call in ["rename,renameat,renameat2", "fsync,fdatasync,syncfs", "mkdirat,mkdir", "pwrite64", "unlink,unlinkat"]
     {
-        for _ in 0..3 {
+        for _ in 0..2 {
             let _ = std::fs::remove_dir_all(&place.store);
             meddled(&place, &format!("inject={call}:signal=KILL:when={}", 1 + dice.below(12))).no_panic();
             settled(&place);
