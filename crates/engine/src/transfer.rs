@@ -45,6 +45,10 @@ pub async fn load(engine: &Engine, from: Option<&Path>) -> Result<Vec<(Vec<Refer
     }
     let mut loaded = Vec::new();
     for (names, descriptor) in images {
+        let kind = &descriptor.media_type;
+        if !kind.is_manifest() && !kind.is_index() {
+            return Err(Error::new(ErrorKind::User, format!("{what}: `{}` is not an image", kind.as_str())));
+        }
         let names = names.iter().map(|name| name.parse::<Reference>().map_err(|e| from_oci(e, &what)));
         loaded.push((names.collect::<Result<Vec<_>>>()?, descriptor));
     }

@@ -50,6 +50,9 @@ pub fn parse_document(media_type: &MediaType, bytes: &[u8]) -> Result<Document> 
     let keys =
         serde_json::from_slice::<Keys>(bytes).map_err(|error| invalid("it is not a JSON object").with_source(error))?;
     check_keys(&keys.0, media_type.is_index())?;
+    if media_type.is_index() && !keys.0.contains("manifests") {
+        return Err(invalid("an index has no `manifests`"));
+    }
     let document = match media_type.is_index() {
         true => Document::Index(parse(bytes)?),
         false => Document::Manifest(parse(bytes)?),
@@ -171,6 +174,7 @@ mod tests {
         check(MediaType::INDEX, r#"{"schemaVersion":2,"manifests":[]}"#, Ok(()));
         check(MediaType::INDEX, r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#, Err("`layers`"));
         check(MediaType::INDEX, r#"{"schemaVersion":3,"manifests":[]}"#, Err("version 3"));
+        check(MediaType::INDEX, r#"{"schemaVersion":2}"#, Err("no `manifests`"));
         check("text/plain", "anything", Ok(()));
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::place::{Done, Place, skip_if_missing};
 
 /// How long they go on.
-const SECONDS: u64 = 8;
+const SECONDS: u64 = 6;
 
 #[test]
 fn privileged_builds_and_prunes_side_by_side_give_the_right_images() {

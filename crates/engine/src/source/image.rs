@@ -118,6 +118,10 @@ impl Images {
                 format!("{what}: it has {} layers but {} diff ids", counts.0, counts.1),
             ));
         }
+        if let Some(other) = manifest.layers.iter().find(|layer| !is_layer(layer)) {
+            let kind = other.media_type.as_str();
+            return Err(Error::new(ErrorKind::User, format!("{what}: it has a layer of the unknown type `{kind}`")));
+        }
         let mut layers = Vec::new();
         for (blob, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
             let layer = self.store.import_layer(blob, diff_id).map_err(|e| from_store(e, &what))?;
@@ -161,6 +165,12 @@ impl Images {
         self.store.put_bytes(descriptor.media_type.as_str(), &bytes).map_err(|e| from_store(e, what))?;
         Ok(bytes)
     }
+}
+
+/// A filesystem, also one that may not be given on (`nondistributable`, `foreign`); anything else is an artifact.
+fn is_layer(blob: &Descriptor) -> bool {
+    let kind = blob.media_type.as_str();
+    kind.starts_with("application/vnd.oci.image.layer.") || kind.starts_with("application/vnd.docker.image.rootfs.")
 }
 
 fn choose<'a>(manifests: &'a [Descriptor], wanted: &Platform, name: &str) -> Result<&'a Descriptor> {
