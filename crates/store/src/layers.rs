@@ -9,6 +9,7 @@
 //!
 //! Does not know images, steps or the network.
 
+mod ahead;
 mod apply;
 mod builder;
 mod check;

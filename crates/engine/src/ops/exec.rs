@@ -113,7 +113,7 @@ pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
     };
     let mut running = work.executor.start(process).map_err(from_executor)?;
     work.kill.arm(running.killer().map_err(from_executor)?);
-    let tail = relay(&mut *running, &work.output);
+    let tail = relay(&mut *running, &work.output)?;
     let exit = running.wait().map_err(from_executor)?;
     drop(running);
     drop(guards);
@@ -138,22 +138,26 @@ fn full_disk(store: &Store) -> Option<String> {
 }
 
 /// Passes the output on until both pipes are closed; returns its last lines.
-fn relay(running: &mut dyn Running, sink: &OutputSink) -> Vec<String> {
+fn relay(running: &mut dyn Running, sink: &OutputSink) -> Result<Vec<String>> {
     let tail = Arc::new(Mutex::new(Tail::default()));
-    let Some(output) = running.take_output() else { return Vec::new() };
-    std::thread::scope(|scope| {
-        for (stderr, pipe) in [(false, output.stdout), (true, output.stderr)] {
-            let (tail, sink) = (tail.clone(), sink.clone());
-            scope.spawn(move || {
-                pump(pipe, |data| {
-                    tail.lock().unwrap_or_else(PoisonError::into_inner).add(data);
-                    (sink.0)(stderr, data);
-                })
+    let Some(output) = running.take_output() else { return Ok(Vec::new()) };
+    let pump_to = |stderr| {
+        let (tail, sink) = (tail.clone(), sink.clone());
+        move |pipe| {
+            pump(pipe, |data| {
+                tail.lock().unwrap_or_else(PoisonError::into_inner).add(data);
+                (sink.0)(stderr, data);
             });
         }
-    });
+    };
+    std::thread::scope(|scope| {
+        let errors = pump_to(true);
+        let thread = std::thread::Builder::new().spawn_scoped(scope, move || errors(output.stderr));
+        thread.map(|_| pump_to(false)(output.stdout))
+    })
+    .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread for a step's output").with_source(e))?;
     let tail = std::mem::take(&mut *tail.lock().unwrap_or_else(PoisonError::into_inner));
-    tail.lines()
+    Ok(tail.lines())
 }
 
 fn pump(pipe: OwnedFd, mut take: impl FnMut(&[u8])) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cooper_oci::tar::TarReader;
 use cooper_oci::{Descriptor, Digest, LayerReader, Limits};
 
+use super::ahead::{Ahead, read_ahead};
 use super::apply::Applied;
 use super::dir::LayerDir;
 use super::{Applier, CHAIN, Chain, Fresh, ROOT, dress_root, fs_of, has, rows};
@@ -59,7 +60,9 @@ impl Store {
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS).min(missing.len());
         std::thread::scope(|scope| {
-            (1..threads).for_each(|_| drop(scope.spawn(work)));
+            // A thread that cannot be had is done without: this one does all there is.
+            let spawn = |_| drop(std::thread::Builder::new().spawn_scoped(scope, work));
+            (1..threads).for_each(spawn);
             work();
         });
         let results: Result<Vec<_>> =
@@ -123,14 +126,15 @@ impl Store {
         let blob = self.local_blob(id)?;
         let path = self.blob_path(&blob.digest);
         let file = File::open(&path).map_err(|error| Error::at("open", &path, error))?;
-        let read = || -> Result<Applied> {
-            let mut tar = TarReader::new(LayerReader::with_limits(file, &blob, diff_id, LIMITS)?);
+        let reader = LayerReader::with_limits(file, &blob, diff_id, LIMITS)?;
+        let read = |reader: &mut Ahead| -> Result<Applied> {
+            let mut tar = TarReader::new(reader);
             let applied = applier.read(&mut tar)?;
             // What follows the end of the archive counts for the digests too.
             tar.finish()?;
             Ok(applied)
         };
-        read().inspect_err(|error| {
+        read_ahead(reader, read).inspect_err(|error| {
             if error.kind() == ErrorKind::Corrupt {
                 self.blob_was_wrong(&blob.digest, "it does not unpack to what its digests name");
             }

@@ -125,8 +125,11 @@ fn epoch(build_args: &BTreeMap<String, String>, environment: &Environment) -> Co
         .map_err(|_| CommandError::usage(format!("{NAME}=`{text}` is not a number of seconds since 1970")))
 }
 
+/// Steps wait for disks, networks and each other more than they compute, so few cores are no reason to run few of them.
+const JOBS_MIN: usize = 8;
+
 fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get).max(JOBS_MIN)
 }
 
 fn timestamps(choice: TimestampsChoice) -> Timestamps {
