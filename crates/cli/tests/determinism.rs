@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+#[expect(dead_code, reason = "the cases are for others")]
 mod kit;
 
 use std::fs::{self, File};
