@@ -187,7 +187,7 @@ fn privileged_images_that_lie_are_refused() {
         }
         limited(&place, &["load", "-i", "layout"]);
         // The layer that the liar named is still what it was.
-        Layout::new(&at).image(&[other.clone()]);
+        Layout::new(&at).image(std::slice::from_ref(&other));
         build_on_base(&place, "FROM base\nCOPY a /a\n").ok();
         assert_eq!(std::fs::read_to_string(place.dir.path().join("out/g")).unwrap(), "other");
     }
