@@ -3,6 +3,8 @@
 //! Knows nothing of how anything works. Tests that run steps need root or user namespaces and Debian's
 //! busybox-static; they say so when they skip.
 
+#![expect(clippy::print_stderr, reason = "skipped tests say why")]
+
 #[path = "e2e/basics.rs"]
 mod basics;
 #[path = "e2e/caching.rs"]

@@ -56,11 +56,6 @@ impl Out {
         self.steps("DONE")
     }
 
-    /// Names of the steps that were shown as cached, sorted.
-    pub(crate) fn cached(&self) -> Vec<String> {
-        self.steps("CACHED")
-    }
-
     fn steps(&self, state: &str) -> Vec<String> {
         let ended = |number: &str| {
             let line = format!("{number} {state}");

@@ -120,7 +120,7 @@ pub(crate) struct Build {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Steps that run at once [default: the number of processors]
+    /// Steps that run at once [default: the number of processors, at least 8]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<std::num::NonZeroUsize>,
 
