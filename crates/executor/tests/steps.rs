@@ -341,9 +341,9 @@ fn privileged_stub_cleaning_spares_what_a_swapped_parent_leads_to() {
     std::fs::create_dir(&canary).unwrap();
     std::fs::write(canary.join("stub"), "").unwrap();
     let mut step = shell(root.path(), "mv /work /moved && ln -s /canary /work");
-    std::fs::create_dir(root.path().join("work")).unwrap();
+    std::fs::create_dir(root.path().join("made")).unwrap();
     let source = MountSource::Bytes(b"x".to_vec(), 0o444, 0, 0);
-    step.mounts = vec![ProcessMount { target: "/work/stub".into(), source, readonly: true }];
+    step.mounts = vec![ProcessMount { target: "/made/stub".into(), source, readonly: true }];
     let (exit, _, err) = run(step);
     assert_eq!(exit, Exit::Code(0), "{err}");
     assert!(canary.join("stub").exists());

@@ -1,3 +1,5 @@
+//! Greets.
+
 fn main() {
     println!("hello from rust");
 }
