@@ -340,7 +340,7 @@ fn privileged_stub_cleaning_spares_what_a_swapped_parent_leads_to() {
     let canary = root.path().join("canary");
     std::fs::create_dir(&canary).unwrap();
     std::fs::write(canary.join("stub"), "").unwrap();
-    let mut step = shell(root.path(), "mv /work /moved && ln -s /canary /work");
+    let mut step = shell(root.path(), "mv /made /moved && ln -s /canary /made");
     std::fs::create_dir(root.path().join("made")).unwrap();
     let source = MountSource::Bytes(b"x".to_vec(), 0o444, 0, 0);
     step.mounts = vec![ProcessMount { target: "/made/stub".into(), source, readonly: true }];
