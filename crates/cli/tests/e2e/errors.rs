@@ -31,7 +31,7 @@ fn privileged_mistakes_are_shown_with_line_reason_and_hint() {
         ("workdir_through_proc", "FROM base\nWORKDIR /proc/self/fd/3\nRUN true\n", &[]),
         ("no_program", "FROM base\nRUN [\"nosuch\", \"arg\"]\n", &[]),
         ("no_shell", "FROM scratch\nRUN true\n", &[]),
-        ("failed_step", "FROM base\nRUN echo out; \\\n    echo err >&2; \\\n    exit 3\n", &[]),
+        ("failed_step", "FROM base\nRUN echo out >&2; \\\n    echo err >&2; \\\n    exit 3\n", &[]),
         ("failed_script", "FROM base\nRUN <<EOF\necho one\nfalse\nEOF\n", &[]),
         ("killed_step", "FROM base\nRUN kill -9 $$\n", &[]),
         ("unknown_command", "FROM base\nRUN frobnicate\n", &[]),
