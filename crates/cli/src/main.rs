@@ -63,10 +63,7 @@ const STEPS_END_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// Enters the namespaces the store needs while this process has one thread, then starts the runtime.
 fn start(cli: args::Cli) -> CommandResult {
     let surroundings = surroundings::Surroundings::of(&cli.global, Environment::read(), cli.command.needs_store())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CommandError::failure("cannot start threads").with_source(error))?;
+    let runtime = runtime()?;
     let result = runtime.block_on(commands::run(cli.command, &surroundings));
     match &result {
         // A thread that still reads standard input must not keep the process alive.
@@ -75,6 +72,21 @@ fn start(cli: args::Cli) -> CommandResult {
         Err(_) => runtime.shutdown_timeout(STEPS_END_MAX),
     }
     result
+}
+
+/// The runtime. Where the system has no thread left, tokio panics instead of saying so; that is no bug of ours.
+fn runtime() -> CommandResult<tokio::runtime::Runtime> {
+    let cannot = || {
+        CommandError::failure("cannot start threads").with_hint("a limit of processes may be reached: see `ulimit -u`")
+    };
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let built = std::panic::catch_unwind(|| tokio::runtime::Builder::new_multi_thread().enable_all().build());
+    std::panic::set_hook(hook);
+    match built {
+        Ok(built) => built.map_err(|error| cannot().with_source(error)),
+        Err(_) => Err(cannot()),
+    }
 }
 
 /// A panic is a bug of ours: say so, and restore the terminal that a live display or a container may have changed.

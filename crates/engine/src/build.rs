@@ -1,6 +1,7 @@
 //! The journey of a build: this file is the table of contents.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::error::Error as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -59,6 +60,7 @@ pub async fn build(
     session: Arc<dyn Session>,
     events: Arc<dyn EventSink>,
 ) -> Result<Outcome> {
+    start_pool()?;
     let name = (request.dockerfile_name.clone(), request.dockerfile.clone());
     let attach = |mut error: Error| {
         error.dockerfile = error.dockerfile.or(Some(Box::new(name)));
@@ -424,6 +426,17 @@ impl Build {
             });
         }
         counts
+    }
+}
+
+/// Starts the pool that hashes and compresses. Left to its first use, a system without threads would make it panic.
+fn start_pool() -> Result<()> {
+    static FAILED: OnceLock<Option<String>> = OnceLock::new();
+    // The one error besides is that it runs already, which its first task shows.
+    let start = || rayon::ThreadPoolBuilder::new().build_global().err().filter(|e| e.source().is_some());
+    match FAILED.get_or_init(|| start().map(|e| e.to_string())) {
+        Some(why) => Err(Error::new(ErrorKind::Host, format!("cannot start threads: {why}"))),
+        None => Ok(()),
     }
 }
 

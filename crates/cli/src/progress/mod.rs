@@ -86,7 +86,7 @@ impl Progress {
     pub(crate) fn start(fold: Option<Box<dyn Fold>>) -> Self {
         let live = fold.as_ref().is_some_and(|fold| fold.is_live());
         let shared = Arc::new(Shared { began: Instant::now(), fold: Mutex::new(fold) });
-        let ticker = live.then(|| start_ticker(Arc::clone(&shared)));
+        let ticker = live.then(|| start_ticker(Arc::clone(&shared))).flatten();
         Self { shared, ticker: Mutex::new(ticker) }
     }
 
@@ -128,15 +128,16 @@ impl Shared {
     }
 }
 
-fn start_ticker(shared: Arc<Shared>) -> (mpsc::Sender<()>, JoinHandle<()>) {
+/// Without a thread for it the display moves with events only.
+fn start_ticker(shared: Arc<Shared>) -> Option<(mpsc::Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = mpsc::channel::<()>();
-    let thread = std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().spawn(move || {
         while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
             let now = shared.began.elapsed();
             shared.with_fold(|fold, out| fold.tick(now, out));
         }
     });
-    (stop, thread)
+    thread.ok().map(|thread| (stop, thread))
 }
 
 /// A lost standard error must not stop a build.
