@@ -74,19 +74,20 @@ fn start(cli: args::Cli) -> CommandResult {
     result
 }
 
-/// The runtime. Where the system has no thread left, tokio panics instead of saying so; that is no bug of ours.
+/// The runtime. Where the system has no thread left, tokio panics instead of saying so, and would then wait for the
+/// threads it has: that is no bug of ours, and the end of this process.
 fn runtime() -> CommandResult<tokio::runtime::Runtime> {
     let cannot = || {
         CommandError::failure("cannot start threads").with_hint("a limit of processes may be reached: see `ulimit -u`")
     };
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let built = std::panic::catch_unwind(|| tokio::runtime::Builder::new_multi_thread().enable_all().build());
+    std::panic::set_hook(Box::new(move |_| {
+        output::note(&cannot().message());
+        std::process::exit(1);
+    }));
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     std::panic::set_hook(hook);
-    match built {
-        Ok(built) => built.map_err(|error| cannot().with_source(error)),
-        Err(_) => Err(cannot()),
-    }
+    built.map_err(|error| cannot().with_source(error))
 }
 
 /// A panic is a bug of ours: say so, and restore the terminal that a live display or a container may have changed.
