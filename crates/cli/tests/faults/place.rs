@@ -192,12 +192,15 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Dice(u64);
 
+/// The seed of runs that are given none.
+const USUAL_SEED: u64 = 7;
+
 impl Dice {
-    /// Seeded from `FAULTS_SEED`, else anew; the seed is printed.
+    /// Seeded from `FAULTS_SEED`, else with the same number every time, so that a run that passed passes again; loop
+    /// over seeds by hand to look for more. The seed is printed.
     pub(crate) fn new(what: &str) -> Self {
-        use std::hash::{BuildHasher, Hasher};
         let given = std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = given.unwrap_or_else(|| std::collections::hash_map::RandomState::new().build_hasher().finish());
+        let seed = given.unwrap_or(USUAL_SEED);
         eprintln!("{what}: FAULTS_SEED={seed}");
         Self(seed | 1)
     }
