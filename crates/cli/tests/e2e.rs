@@ -21,5 +21,7 @@ mod outputs;
 mod parallel;
 #[path = "e2e/registries.rs"]
 mod registries;
+#[path = "e2e/shared_caches.rs"]
+mod shared_caches;
 #[path = "e2e/verbs.rs"]
 mod verbs;

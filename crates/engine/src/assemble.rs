@@ -7,6 +7,7 @@ use cooper_store::{LayerId, Store};
 
 use crate::error::from_store;
 use crate::seal::Seals;
+use crate::shared::{INLINE_FIELD, Inline};
 use crate::source::{Image, Remotes};
 use crate::{Error, ErrorKind, Result};
 
@@ -20,6 +21,8 @@ pub(crate) struct Assembly<'a> {
     pub(crate) bases: &'a [Image],
     pub(crate) config: &'a ImageConfig,
     pub(crate) layers: &'a [LayerId],
+    /// Cache that travels in the image's config.
+    pub(crate) inline: Option<Inline>,
 }
 
 /// An assembled image.
@@ -44,6 +47,10 @@ impl Assembly<'_> {
                 .rootfs
                 .diff_ids
                 .push(diff_id.ok_or_else(|| Error::new(ErrorKind::Io, format!("{what}: a layer has no diff id")))?);
+        }
+        if let Some(inline) = &self.inline {
+            let value = serde_json::to_value(inline).map_err(|e| Error::new(ErrorKind::Io, what).with_source(e))?;
+            config.other.insert(INLINE_FIELD.into(), value);
         }
         let counted = config.history.iter().filter(|line| !line.empty_layer).count();
         if counted != self.layers.len() && !config.history.is_empty() {
@@ -73,8 +80,19 @@ impl Assembly<'_> {
                 self.remotes.fetch(std::slice::from_ref(layer)).await?;
                 self.seals.blob(layer, compression).await
             }
-            None => self.seals.blob(layer, compression).await,
+            None => self.made(layer, compression).await,
         }
+    }
+
+    /// A layer of a step: as a shared cache has it if that is the kind of compression asked for, else packed here.
+    async fn made(&self, layer: &LayerId, compression: Compression) -> Result<Descriptor> {
+        let Some(blob) = self.remotes.blob_of(layer) else { return self.seals.blob(layer, compression).await };
+        let own = blob.media_type.layer_compression();
+        if own.is_some_and(|own| std::mem::discriminant(&own) == std::mem::discriminant(&compression)) {
+            return Ok(oci_layer(&blob));
+        }
+        self.remotes.fetch(std::slice::from_ref(layer)).await?;
+        self.seals.blob(layer, compression).await
     }
 }
 

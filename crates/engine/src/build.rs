@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::error::Error as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use cooper_dockerfile::{
     Args, Bases, Diagnostic, Evaluation, Lowered, Named, Severity, Stages,
@@ -13,7 +14,7 @@ use cooper_dockerfile::{
 use cooper_llb::VertexId;
 use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform};
 use cooper_solver::{KeyHasher, NodeId, Solver};
-use cooper_store::EventKind;
+use cooper_store::{EventKind, LayerId};
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
@@ -23,11 +24,12 @@ use crate::export::{Exported, Exporter, title};
 use crate::filesystem::Filesystem;
 use crate::journal::{self, Journal};
 use crate::seal::Seals;
+use crate::shared::{self, Inline, SharedCaches};
 use crate::source::{Image, Images, Remotes};
 use crate::worker::{BuildWorker, graph};
 use crate::{
-    Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session,
-    StepId, Timestamps,
+    CachePlace, Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result,
+    Session, StepId, StepState, Timestamps,
 };
 
 /// Evaluation asks for bases again and again only if ONBUILD triggers bring new ones; this many rounds is beyond any real chain.
@@ -76,17 +78,20 @@ async fn healing(
     session: Arc<dyn Session>,
     events: &Arc<dyn EventSink>,
 ) -> Result<Outcome> {
+    let caches = Arc::new(SharedCaches::open(engine, &request.cache_from, &**events).await);
     // What went to standard output cannot be taken back.
     let repeatable = request.exports.iter().all(|export| export.dest.is_some() || needs_no_dest(export.kind));
     let mut seen = HashSet::new();
     for _ in 0..HEALS_MAX {
-        let result = Build::new(engine, request.clone(), session.clone(), events.clone())?.run().await;
-        let healed = tell_mended(engine, &**events, &mut seen);
+        let build = Build::new(engine, request.clone(), session.clone(), events.clone(), caches.clone())?;
+        let result = build.run().await;
+        let mended = tell_mended(engine, &**events, &mut seen);
+        let healed = (result.is_err() && caches.drop_failed(&engine.store, &**events)) || mended;
         if result.is_ok() || !healed || !repeatable {
             return result;
         }
     }
-    Build::new(engine, request, session, events.clone())?.run().await
+    Build::new(engine, request, session, events.clone(), caches)?.run().await
 }
 
 /// Tells what the store found broken and moved aside; whether any of it was not `seen` before.
@@ -112,12 +117,19 @@ struct Build {
     remotes: Arc<Remotes>,
     seals: Arc<Seals>,
     images: Arc<Images>,
+    caches: Arc<SharedCaches>,
     compression: Compression,
     id: String,
 }
 
 impl Build {
-    fn new(engine: &Engine, request: Request, session: Arc<dyn Session>, events: Arc<dyn EventSink>) -> Result<Self> {
+    fn new(
+        engine: &Engine,
+        request: Request,
+        session: Arc<dyn Session>,
+        events: Arc<dyn EventSink>,
+        caches: Arc<SharedCaches>,
+    ) -> Result<Self> {
         // One handle for all of the build's work: what any of it uses stays until the build is over.
         let store = engine.store.deferred();
         let compression = request.exports.iter().map(|export| export.compression).next().unwrap_or(Compression::GZIP);
@@ -140,6 +152,7 @@ impl Build {
             events,
             remotes,
             images,
+            caches,
             compression,
         })
     }
@@ -252,6 +265,7 @@ impl Build {
             images: self.images.clone(),
             remotes: self.remotes.clone(),
             seals: self.seals.clone(),
+            caches: self.caches.clone(),
             compression: self.compression,
             permits: Arc::new(Semaphore::new(self.request.jobs.max(1))),
             journal: Mutex::new(journal),
@@ -325,13 +339,17 @@ impl Build {
     fn announce(&self, planned: &[(Platform, Planned)], count: u32) {
         let exports =
             self.request.exports.iter().enumerate().map(|(i, export)| (StepId(count + i as u32 + 1), title(export)));
+        let count = count + self.request.exports.len() as u32;
+        let caches = self.request.cache_to.iter().enumerate();
+        let caches =
+            caches.map(|(i, to)| (StepId(count + i as u32 + 1), format!("writing the cache to {}", to.place.name())));
         let steps = planned.iter().flat_map(|(_, plan)| {
             plan.lowered
                 .steps
                 .iter()
                 .map(|id| (plan.worker.steps[id], plan.lowered.definition.vertex(*id).meta.name.clone()))
         });
-        self.events.event(Event::Planned { steps: steps.chain(exports).collect() });
+        self.events.event(Event::Planned { steps: steps.chain(exports).chain(caches).collect() });
     }
 
     async fn solve_and_export(&self, planned: Vec<(Platform, Planned)>, first_step: u32) -> Result<Exported> {
@@ -352,14 +370,46 @@ impl Build {
             built: &built,
         };
         let exported = exporter.all(first_step + 1, &images).await?;
+        self.write_caches(&built, first_step + self.request.exports.len() as u32 + 1).await?;
         self.engine.store.durable().map_err(|e| from_store(e, "cannot write the results to disk"))?;
         Ok(exported)
+    }
+
+    /// Writes the caches that were asked for; `first` is the number of the first one's step.
+    async fn write_caches(&self, built: &[Built], first: u32) -> Result<()> {
+        for (index, to) in self.request.cache_to.iter().enumerate() {
+            let (step, started) = (StepId(first + index as u32), Instant::now());
+            self.events.event(Event::Started { step, why: None });
+            let work = shared::Export {
+                store: &self.engine.store,
+                client: &self.engine.client,
+                remotes: &self.remotes,
+                seals: &self.seals,
+                images: built.iter().map(|built| built.filesystem.layers()).collect(),
+                name: to.place.name(),
+            };
+            let result = self.caches.export(to, &work).await;
+            let state = result.as_ref().map_or_else(|e| StepState::Failed(e.what.clone()), |()| StepState::Done);
+            self.events.event(Event::Finished { step, state, took: started.elapsed() });
+            match result {
+                Err(error) if to.ignore_error => {
+                    self.events.event(Event::Warning { message: error.to_string(), diagnostic: None });
+                }
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     async fn solve(&self, plan: Planned) -> Result<Built> {
         let solver = Solver::new(plan.worker.clone(), graph(&plan.lowered.definition));
         let realized =
             solver.solve(NodeId(plan.lowered.root.0)).await.map_err(crate::error::SharedError::into_error)?;
+        if !self.request.cache_to.is_empty() {
+            // Steps that nothing asked for, because what stands on them was found, belong into a cache as well.
+            let records = solver.records().await.map_err(crate::error::SharedError::into_error)?;
+            records.iter().for_each(|record| self.caches.note(record));
+        }
         let bases = self.images.pinned.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         Ok(Built { lowered: plan.lowered, filesystem: realized.output, bases })
     }
@@ -374,6 +424,7 @@ impl Build {
                 bases: &built.bases,
                 config: &built.lowered.image,
                 layers: built.filesystem.layers(),
+                inline: self.inline_cache(built.filesystem.layers()).await?,
             };
             images.push(assembly.image(compression, force).await?);
         }
@@ -392,6 +443,11 @@ impl Build {
             .put_bytes(MediaType::INDEX, &index)
             .map_err(|e| from_store(e, "cannot write the index"))?;
         Ok((index, config))
+    }
+
+    async fn inline_cache(&self, layers: &[LayerId]) -> Result<Option<Inline>> {
+        let asked = self.request.cache_to.iter().any(|to| to.place == CachePlace::Inline);
+        Ok(if asked { Some(self.caches.inline(&self.engine.store, layers).await?) } else { None })
     }
 
     /// Keeps the journals; returns how many steps ran and how many were found.

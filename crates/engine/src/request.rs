@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use cooper_dockerfile::Diagnostic;
 use cooper_oci::{Compression, Descriptor, Digest, Platform, Reference};
 
+use crate::{CacheFrom, CacheTo};
+
 /// What a build is asked for. Paths are absolute; nothing is left to the environment.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -47,6 +49,10 @@ pub struct Request {
     pub timestamps: Timestamps,
     /// SOURCE_DATE_EPOCH of the caller, seconds since 1970.
     pub epoch: Option<i64>,
+    /// `--cache-from`: caches that are asked after the store.
+    pub cache_from: Vec<CacheFrom>,
+    /// `--cache-to`: caches that are written after the build.
+    pub cache_to: Vec<CacheTo>,
     /// Unique name of this context on this machine (its canonical path): finds the file digests of the last build again.
     pub context_key: String,
 }

@@ -23,6 +23,7 @@ use crate::files::{Files, LayerFiles, LocalFiles};
 use crate::filesystem::Filesystem;
 use crate::ops::{self, ExecWork, FileWork, KillSwitch, OutputSink, is_bound};
 use crate::seal::Seals;
+use crate::shared::SharedCaches;
 use crate::source::{Images, Remotes};
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Place, Request, Result, Session, StepId, StepState};
 use crate::{journal, journal::Journal};
@@ -44,6 +45,7 @@ pub(crate) struct BuildWorker {
     pub(crate) images: Arc<Images>,
     pub(crate) remotes: Arc<Remotes>,
     pub(crate) seals: Arc<Seals>,
+    pub(crate) caches: Arc<SharedCaches>,
     pub(crate) compression: Compression,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) journal: Mutex<Journal>,
@@ -341,6 +343,18 @@ impl BuildWorker {
         }))
     }
 
+    /// The result of a record of the store, if all of it can be had.
+    fn load_here(&self, record: &RecordId) -> Option<Filesystem> {
+        let store = &self.engine.store;
+        let record = store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
+        // A layer that the store knows but has lost is made again, unless a base brings it.
+        let present = |layer: &LayerId| {
+            store.hold_layer(layer).unwrap_or(false)
+                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
+        };
+        record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
+    }
+
     fn mark(&self, step: Option<StepId>, state: journal::State) {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(step) = step.and_then(|step| journal.steps.get_mut(self.index(step))) {
@@ -435,17 +449,12 @@ impl Worker for BuildWorker {
                 None
             })
             .map(|id| RecordId(id.0))
+            .or_else(|| self.caches.lookup(key))
     }
 
     async fn load(&self, record: &RecordId) -> Option<Filesystem> {
-        let record = self.engine.store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
-        let store = &self.engine.store;
-        // A layer that the store knows but has lost is made again, unless a base brings it.
-        let present = |layer: &LayerId| {
-            store.hold_layer(layer).unwrap_or(false)
-                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
-        };
-        record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
+        let found = self.load_here(record).or_else(|| self.caches.load(record, &self.engine.store, &self.remotes));
+        found.inspect(|_| self.caches.note(record))
     }
 
     fn found(&self, node: NodeId, _record: &RecordId) {
@@ -453,7 +462,6 @@ impl Worker for BuildWorker {
             self.emit(Event::Finished { step: *step, state: StepState::Cached, took: Default::default() });
         }
     }
-
     async fn run(
         &self,
         node: NodeId,
@@ -500,6 +508,7 @@ impl Worker for BuildWorker {
             trace: None,
         };
         let names: Vec<cooper_store::Key> = saved.names.iter().map(|key| cooper_store::Key(key.0)).collect();
+        self.caches.note(&saved.id);
         if let Err(e) = self.engine.store.save(&record, &names) {
             let e = from_store(e, "the step's result was not kept for the next build");
             self.emit(Event::Warning { message: e.to_string(), diagnostic: None });

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of how a build is done: it makes a request, shows the events and writes down the outcome.
 
+mod caches;
 mod exports;
 mod outcome;
 mod request;
@@ -103,6 +104,14 @@ pub(crate) struct Build {
     /// SSH agent for RUN steps: `default` or `ID[=SOCKET]`
     #[arg(long = "ssh", value_name = "AGENT")]
     pub(crate) ssh: Vec<String>,
+
+    /// Cache to ask after the store: an image's name, or `type=registry|local,ref=..|src=..`
+    #[arg(long = "cache-from", value_name = "CACHE")]
+    pub(crate) cache_from: Vec<String>,
+
+    /// Cache to write after the build: `type=registry|local|inline,ref=..|dest=..,mode=min|max`
+    #[arg(long = "cache-to", value_name = "CACHE")]
+    pub(crate) cache_to: Vec<String>,
 
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]

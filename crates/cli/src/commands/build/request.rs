@@ -8,7 +8,7 @@ use std::io::Read;
 use cooper_engine::{Request, Timestamps};
 use cooper_oci::{Platform, Reference};
 
-use super::{Build, TimestampsChoice, exports, values};
+use super::{Build, TimestampsChoice, caches, exports, values};
 use crate::context;
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult};
@@ -58,6 +58,8 @@ pub(super) fn make(
         jobs: args.jobs.map_or_else(default_jobs, std::num::NonZeroUsize::get),
         timestamps: timestamps(args.timestamps),
         epoch,
+        cache_from: args.cache_from.iter().map(|text| caches::cache_from(text)).collect::<CommandResult<_>>()?,
+        cache_to: args.cache_to.iter().map(|text| caches::cache_to(text)).collect::<CommandResult<_>>()?,
         context_key,
     };
     check_names(&request)?;
@@ -216,11 +218,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_words() {
         for (flags, expect) in [
-            (
-                &["--cache-to", "type=inline"][..],
-                "error: --cache-to is not supported yet\nhint: the cache is in the store",
-            ),
-            (&["--cache-from=x"], "--cache-from is not supported yet"),
+            (&["--cache-to", "type=s3"][..], "of type s3 is not supported yet"),
+            (&["--cache-from=A"], "`A` is not the name of an image"),
             (&["--provenance=mode=max"], "--provenance is not supported yet\nhint: leave it out"),
             (&["--sbom"], "--sbom is not supported yet"),
             (&["--builder", "other"], "--builder is not supported yet"),

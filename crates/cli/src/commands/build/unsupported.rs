@@ -18,10 +18,6 @@ pub(crate) struct Unsupported {
     #[arg(long, hide = true)]
     builder: Option<String>,
     #[arg(long, hide = true)]
-    cache_from: Vec<String>,
-    #[arg(long, hide = true)]
-    cache_to: Vec<String>,
-    #[arg(long, hide = true)]
     call: Option<String>,
     #[arg(long, hide = true)]
     cgroup_parent: Option<String>,
@@ -65,8 +61,6 @@ impl Unsupported {
             ("--annotation", !self.annotation.is_empty()),
             ("--attest", self.attest.iter().any(|value| !value.contains("disabled=true"))),
             ("--builder", !matches!(self.builder.as_deref(), None | Some("" | "default"))),
-            ("--cache-from", !self.cache_from.is_empty()),
-            ("--cache-to", !self.cache_to.is_empty()),
             ("--call", !matches!(self.call.as_deref(), None | Some("build"))),
             ("--cgroup-parent", self.cgroup_parent.is_some()),
             ("--check", self.check),
@@ -87,9 +81,6 @@ impl Unsupported {
 fn refusal(flag: &str) -> CommandError {
     let error = CommandError::usage(format!("{flag} is not supported yet"));
     match flag {
-        "--cache-from" | "--cache-to" => {
-            error.with_hint("the cache is in the store (`--root`): keep that directory between builds")
-        }
         "--provenance" | "--sbom" => error.with_hint(format!("leave it out or write `{flag}=false`")),
         "--builder" => error.with_hint("cooper builds by itself; only `--builder default` is accepted"),
         _ => error,
