@@ -59,6 +59,7 @@ fn engine(at: &Surroundings, machinery: Machinery) -> CommandResult<Engine> {
         client: open::client(at),
         clock: crate::human::now,
         resolv_conf: open::resolv_conf(),
+        search: at.search_path(),
     })
 }
 

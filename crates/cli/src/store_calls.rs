@@ -2,7 +2,7 @@
 //!
 //! Turns the store's values into the rows the verbs print. Knows nothing of arguments, printing or builds.
 
-use cooper_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference};
+use cooper_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, best};
 use cooper_store::{ErrorKind, Image, PruneOptions, Report, Store};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -53,9 +53,8 @@ fn choose(store: &Store, index: &Descriptor) -> CommandResult<Digest> {
     let list: Index = document(store, &index.digest)?;
     let host = Platform::host();
     let here = |wanted: &Descriptor| wanted.media_type.is_manifest() && store.has_blob(&wanted.digest).unwrap_or(false);
-    let serves = |wanted: &&Descriptor| wanted.platform.as_ref().is_some_and(|platform| platform.serves(&host));
     let manifests: Vec<&Descriptor> = list.manifests.iter().filter(|manifest| here(manifest)).collect();
-    let chosen = manifests.iter().copied().find(serves).or(manifests.first().copied());
+    let chosen = best(&manifests, &host).or(manifests.first().copied());
     let chosen = chosen
         .ok_or_else(|| CommandError::failure(format!("no image of the index {} is in the store", index.digest)))?;
     Ok(chosen.digest.clone())

@@ -5,6 +5,7 @@
 mod assemble;
 mod build;
 mod copy;
+mod emulation;
 mod engine;
 mod error;
 mod event;
@@ -12,9 +13,11 @@ mod explain;
 mod export;
 mod files;
 mod filesystem;
+mod join;
 mod journal;
 mod ops;
 mod request;
+mod rewrite;
 mod run;
 mod seal;
 mod session;
@@ -29,7 +32,9 @@ pub use event::{Event, EventSink, StepId, StepState};
 pub use explain::{Explanation, explain};
 pub use export::Format;
 pub use journal::{Journal, State};
-pub use request::{Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
+pub use request::{
+    Annotation, AnnotationLevel, Dangling, Export, ExportKind, NamedContext, Outcome, Request, Timestamps,
+};
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
 pub use transfer::{load, save};

@@ -2,25 +2,38 @@
 
 use std::path::{Path, PathBuf};
 
-use cooper_oci::{CopyOptions, Descriptor, Layout, Reference, copy, read_archive};
+use cooper_oci::{CopyOptions, Descriptor, Layout, Platform, Reference, choose, copy, read_archive};
 
 use crate::error::{from_oci, from_store};
 use crate::export::{Format, write_archive};
 use crate::{Engine, Error, ErrorKind, Result};
 
-/// Writes an image of the store to an archive, standard output when `dest` is `None`.
+/// Writes images of the store to an archive, standard output when `dest` is `None`: of an index only the image for
+/// `platform`, if one is given. An image that is named more than once is there once, with all these names.
 ///
 /// # Errors
-/// No such image, more than one, or the archive cannot be written.
-pub async fn save(engine: &Engine, images: &[String], format: Format, dest: Option<&Path>) -> Result<()> {
-    let [image] = images else {
-        let error = Error::new(ErrorKind::User, "an archive holds one image");
-        return Err(error.with_hint("save the images one by one"));
-    };
-    let what = format!("cannot save `{image}`");
-    let found = engine.store.resolve(image).map_err(|e| from_store(e, &what))?;
-    let names: Vec<Reference> = found.name.into_iter().collect();
-    write_archive(&engine.store, &found.descriptor, &names, format, true, dest).await
+/// No such image, or none for the platform, or the archive cannot be written.
+pub async fn save(
+    engine: &Engine,
+    images: &[String],
+    platform: Option<&Platform>,
+    format: Format,
+    dest: Option<&Path>,
+) -> Result<()> {
+    let mut found: Vec<(Descriptor, Vec<Reference>)> = Vec::new();
+    for text in images {
+        let what = format!("cannot save `{text}`");
+        let image = engine.store.resolve(text).map_err(|e| from_store(e, &what))?;
+        let mut root = image.descriptor;
+        if let Some(platform) = platform {
+            root = choose(&root, platform, &engine.store).await.map_err(|e| from_oci(e, &what))?;
+        }
+        match found.iter_mut().find(|(known, _)| known.digest == root.digest) {
+            Some((_, names)) => names.extend(image.name.filter(|name| !names.contains(name)).into_iter().collect::<Vec<_>>()),
+            None => found.push((root, image.name.into_iter().collect())),
+        }
+    }
+    write_archive(&engine.store, &found, format, true, dest).await
 }
 
 /// Reads the images of an archive, of an OCI layout directory, or of standard input into the store, under the names they

@@ -11,7 +11,7 @@ use crate::error::from_oci;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes gathered before the archive's file is written to.
-const BUFFER: usize = 1024 * 1024;
+pub(super) const BUFFER: usize = 1024 * 1024;
 
 /// The two formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,10 @@ pub enum Format {
     Docker,
 }
 
-/// Writes `image` of the store to `dest`, standard output when there is none. A file appears whole or not at all.
+/// Writes images of the store to `dest`, standard output when there is none. A file appears whole or not at all.
 pub(crate) async fn write_archive(
     store: &Store,
-    image: &Descriptor,
-    names: &[Reference],
+    images: &[(Descriptor, Vec<Reference>)],
     format: Format,
     tar: bool,
     dest: Option<&Path>,
@@ -38,19 +37,22 @@ pub(crate) async fn write_archive(
     if !tar {
         let dest = dest.ok_or_else(|| Error::new(ErrorKind::User, "a directory cannot go to standard output"))?;
         let layout = Layout::create(dest).map_err(cannot)?;
-        copy(image, store, &layout, &CopyOptions::default()).await.map_err(cannot)?;
-        return layout.add(image, names).map_err(cannot);
+        for (image, names) in images {
+            copy(image, store, &layout, &CopyOptions::default()).await.map_err(cannot)?;
+            layout.add(image, names).map_err(cannot)?;
+        }
+        return Ok(());
     }
     let Some(dest) = dest else {
         let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout());
-        write(&mut out, store, image, names, format).await.map_err(cannot)?;
+        write(&mut out, store, images, format).await.map_err(cannot)?;
         return out.flush().map_err(|e| Error::new(ErrorKind::Io, "cannot write to standard output").with_source(e));
     };
     let part = part_name(dest);
     let io =
         |e: std::io::Error| Error::new(ErrorKind::User, format!("cannot write `{}`", dest.display())).with_source(e);
     let mut out = BufWriter::with_capacity(BUFFER, File::create(&part).map_err(io)?);
-    let written = write(&mut out, store, image, names, format).await.map_err(cannot);
+    let written = write(&mut out, store, images, format).await.map_err(cannot);
     let finished = written.and_then(|()| out.flush().and_then(|()| std::fs::rename(&part, dest)).map_err(io));
     if finished.is_err() {
         let _ = std::fs::remove_file(&part);
@@ -58,16 +60,15 @@ pub(crate) async fn write_archive(
     finished
 }
 
-async fn write(
+pub(super) async fn write(
     out: &mut (dyn Write + Send),
     store: &Store,
-    image: &Descriptor,
-    names: &[Reference],
+    images: &[(Descriptor, Vec<Reference>)],
     format: Format,
 ) -> cooper_oci::Result<()> {
     match format {
-        Format::Oci => write_oci_archive(out, image, names, store).await,
-        Format::Docker => write_docker_archive(out, image, names, store).await,
+        Format::Oci => write_oci_archive(out, images, store).await,
+        Format::Docker => write_docker_archive(out, images, store).await,
     }
 }
 
