@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cooper_engine::{Container, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session, State};
-use cooper_oci::Reference;
+use cooper_oci::{Digest, Platform, Reference};
 use cooper_store::SnapshotKind;
 
 use crate::error::{CommandError, CommandResult, Kind};
@@ -95,18 +95,24 @@ const NOT_EXECUTABLE: u8 = 126;
 /// docker: the command of a container does not exist.
 const NO_PROGRAM: u8 = 127;
 
-/// Writes an image as an archive to a file or, without one, to standard output.
-pub(crate) async fn save(at: &Surroundings, images: &[String], dest: Option<&Path>, oci: bool) -> CommandResult {
+/// Writes images as an archive to a file or, without one, to standard output.
+pub(crate) async fn save(
+    at: &Surroundings,
+    images: &[String],
+    platform: Option<&Platform>,
+    dest: Option<&Path>,
+    oci: bool,
+) -> CommandResult {
     let engine = engine(at, Machinery::default())?;
     let format = if oci { Format::Oci } else { Format::Docker };
-    Ok(cooper_engine::save(&engine, images, format, dest).await?)
+    Ok(cooper_engine::save(&engine, images, platform, format, dest).await?)
 }
 
 /// Takes the images of an archive or, without one, of standard input into the store.
-pub(crate) async fn load(at: &Surroundings, from: Option<&Path>) -> CommandResult<Vec<Reference>> {
+pub(crate) async fn load(at: &Surroundings, from: Option<&Path>) -> CommandResult<Vec<(Vec<Reference>, Digest)>> {
     let engine = engine(at, Machinery::default())?;
     let loaded = cooper_engine::load(&engine, from).await?;
-    Ok(loaded.into_iter().flat_map(|(names, _)| names).collect())
+    Ok(loaded.into_iter().map(|(names, descriptor)| (names, descriptor.digest)).collect())
 }
 
 /// Why the steps of a build ran: the last build without a name, compared with another if one is given.

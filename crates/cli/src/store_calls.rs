@@ -22,6 +22,13 @@ pub(crate) fn images(at: &Surroundings) -> CommandResult<Vec<ImageRow>> {
     Ok(store.images()?.into_iter().map(|image| image_row(&store, image)).collect())
 }
 
+/// When the image that a person means was made.
+pub(crate) fn created(at: &Surroundings, text: &str) -> CommandResult<i64> {
+    let store = open::store(at)?;
+    let image = store.resolve(text)?;
+    image_row(&store, image).created.ok_or_else(|| CommandError::failure(format!("`{text}` does not say when it was made")))
+}
+
 /// A document that cannot be read leaves its cells empty: one broken image must not hide the others.
 fn image_row(store: &Store, image: Image) -> ImageRow {
     let digest = image.descriptor.digest.clone();
@@ -32,6 +39,7 @@ fn image_row(store: &Store, image: Image) -> ImageRow {
         digest,
         created: opened.as_ref().and_then(|(_, config)| human::parse_date(config.created.as_deref()?)),
         size: opened.as_ref().map_or(0, |(manifest, _)| size(manifest)),
+        labels: opened.map(|(_, config)| config.config.labels).unwrap_or_default(),
     }
 }
 

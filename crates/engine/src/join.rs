@@ -79,7 +79,7 @@ mod tests {
         loop {
             match evaluate(&parse(text).0, &args, &bases).0 {
                 Evaluation::Done(stages) => return lower(&stages, &args),
-                Evaluation::Needs(needs) => bases.extend(needs.into_keys().map(|key| (key, ImageConfig::default()))),
+                Evaluation::Needs(needs) => bases.extend(needs.into_iter().map(|(key, _)| (key, ImageConfig::default()))),
                 Evaluation::Failed => panic!("{text}"),
             }
         }

@@ -55,6 +55,10 @@ pub struct Container {
 pub async fn run(engine: &Engine, request: RunRequest) -> Result<Container> {
     let host = Platform::host();
     let (config, layers) = open_image(engine, &request.image, request.platform.as_ref().unwrap_or(&host))?;
+    if let Some(wanted) = request.platform.as_ref().filter(|wanted| !config.platform().serves(wanted)) {
+        let what = format!("cannot run `{}`: it is for {}, not for {wanted}", request.image, config.platform());
+        return Err(Error::new(ErrorKind::User, what));
+    }
     let engine = engine.clone();
     crate::engine::blocking(move || start(&engine, request, &config, &layers)).await
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cooper_oci::{CopyOptions, Descriptor, Layout, Platform, Reference, choose, copy, read_archive};
+use cooper_oci::{CopyOptions, IMAGE_NAME, REF_NAME, Descriptor, Layout, Platform, Reference, choose, copy, read_archive};
 
 use crate::error::{from_oci, from_store};
 use crate::export::{Format, write_archive};
@@ -62,8 +62,16 @@ pub async fn load(engine: &Engine, from: Option<&Path>) -> Result<Vec<(Vec<Refer
         if !kind.is_manifest() && !kind.is_index() {
             return Err(Error::new(ErrorKind::User, format!("{what}: `{}` is not an image", kind.as_str())));
         }
-        let names = names.iter().map(|name| name.parse::<Reference>().map_err(|e| from_oci(e, &what)));
-        loaded.push((names.collect::<Result<Vec<_>>>()?, descriptor));
+        // A bare tag is no image name; only full ones are taken over.
+        let full = names.iter().filter(|name| name.contains([':', '/']));
+        let parsed = full.map(|name| name.parse::<Reference>().map_err(|e| from_oci(e, &what)));
+        let mut names = Vec::new();
+        for name in parsed.collect::<Result<Vec<_>>>()? {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        loaded.push((names, descriptor));
     }
     for (names, descriptor) in &loaded {
         engine.store.add_image(descriptor).map_err(|e| from_store(e, &what))?;
@@ -92,11 +100,11 @@ async fn from_layout(engine: &Engine, dir: &Path, what: &str) -> Result<Named> {
     let mut images = Named::new();
     for descriptor in layout.index().map_err(|e| from_oci(e, what))?.manifests {
         copy(&descriptor, &layout, &engine.store, &CopyOptions::default()).await.map_err(|e| from_oci(e, what))?;
-        // A bare tag is no image name; only full ones are taken over.
-        let keys = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-        let name =
-            keys.iter().find_map(|key| descriptor.annotations.get(*key)).filter(|name| name.contains([':', '/']));
-        images.push((name.cloned().into_iter().collect(), descriptor));
+        let name = [IMAGE_NAME, REF_NAME].iter().find_map(|key| descriptor.annotations.get(*key)).cloned();
+        match images.iter_mut().find(|(_, known)| known.digest == descriptor.digest) {
+            Some((names, _)) => names.extend(name),
+            None => images.push((name.into_iter().collect(), descriptor)),
+        }
     }
     Ok(images)
 }
