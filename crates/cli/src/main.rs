@@ -21,6 +21,7 @@ mod sanitise;
 mod session;
 mod store_calls;
 mod surroundings;
+mod template;
 mod terminal;
 
 use std::process::ExitCode;

@@ -30,7 +30,7 @@ use crate::{journal, journal::Journal};
 
 type Shared<T> = Arc<OnceCell<T>>;
 
-/// Everything one platform of one build works with.
+/// Everything one build works with.
 #[derive(Debug)]
 pub(crate) struct BuildWorker {
     pub(crate) engine: Engine,
@@ -40,8 +40,6 @@ pub(crate) struct BuildWorker {
     pub(crate) definition: Definition,
     /// Number of each vertex that is shown as a step.
     pub(crate) steps: HashMap<VertexId, StepId>,
-    /// Steps of platforms before this one: its own are numbered from here.
-    pub(crate) first_step: u32,
     pub(crate) images: Arc<Images>,
     pub(crate) remotes: Arc<Remotes>,
     pub(crate) seals: Arc<Seals>,
@@ -80,7 +78,7 @@ impl BuildWorker {
 
     /// Place of a step in the journal.
     fn index(&self, step: StepId) -> usize {
-        (step.0 - self.first_step - 1) as usize
+        (step.0 - 1) as usize
     }
 
     /// The files of a context, walked once a build.
@@ -313,6 +311,7 @@ impl BuildWorker {
                     layers: layers.into_iter().next().unwrap_or_default(),
                     mounts,
                     resolv_conf: engine.resolv_conf.clone(),
+                    search: engine.search.clone(),
                     extra_hosts: request.add_hosts.clone(),
                     output,
                     kill,

@@ -83,6 +83,15 @@ impl<W: Worker> Solver<W> {
         Ok(try_join_all(steps).await?.into_iter().flatten().collect())
     }
 
+    /// Realizes several nodes side by side; what they share is realized once.
+    ///
+    /// # Errors
+    /// As [`Solver::solve`].
+    pub async fn solve_all(self: &Arc<Self>, nodes: &[NodeId]) -> Result<Vec<Realized<W::Output>>, W::Error> {
+        let _forget = ForgetOnDrop(self);
+        try_join_all(nodes.iter().map(|node| self.realize(*node))).await
+    }
+
     fn define(self: &Arc<Self>, node: NodeId) -> Once<Key, W::Error> {
         let this = self.clone();
         once(&self.defined, node, || async move { this.define_now(node).await }.boxed())

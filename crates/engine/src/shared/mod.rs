@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cooper_oci::{
@@ -28,7 +28,7 @@ use crate::error::{from_oci, from_store};
 use crate::filesystem::Filesystem;
 use crate::seal::Seals;
 use crate::source::Remotes;
-use crate::{Engine, Error, ErrorKind, Event, EventSink, Result};
+use crate::{Engine, Error, ErrorKind, Event, EventSink, Result, StepId, StepState};
 
 /// Largest document read: five thousand records with ten keys each are a tenth of it.
 const DOCUMENT_MAX: u64 = 32 * 1024 * 1024;
@@ -236,9 +236,26 @@ impl SharedCaches {
         Ok(Inline(entries))
     }
 
-    /// Writes the cache that `to` asks for, adding to what is there.
-    pub(crate) async fn export(&self, to: &CacheTo, work: &Export<'_>) -> Result<()> {
+    /// Writes the caches that were asked for; the first one has step number `first`.
+    pub(crate) async fn write(&self, all: &[CacheTo], work: &Export<'_>, first: u32) -> Result<()> {
+        for (step, to) in (first..).map(StepId).zip(all) {
+            let started = Instant::now();
+            work.events.event(Event::Started { step, why: None });
+            let result = self.export(to, work).await;
+            let state = result.as_ref().map_or_else(|e| StepState::Failed(e.what.clone()), |()| StepState::Done);
+            work.events.event(Event::Finished { step, state, took: started.elapsed() });
+            match result {
+                Err(error) if to.ignore_error => warn(work.events, error.to_string()),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one cache, adding to what is there.
+    async fn export(&self, to: &CacheTo, work: &Export<'_>) -> Result<()> {
         let records = self.records(work, to.max).await?;
+        let failed = |error| from_oci(error, &format!("cannot write the cache to {}", to.place.name()));
         match &to.place {
             CachePlace::Inline => Ok(()),
             CachePlace::Registry(reference) => {
@@ -246,10 +263,10 @@ impl SharedCaches {
                 for attempt in 1..=MERGES_MAX {
                     let mut all = records.clone();
                     merge(&mut all, held(&repository).await?);
-                    let written = work.write(&all, &repository).await?;
-                    let bytes = read_all(work.store, &written, DOCUMENT_MAX).await.map_err(|e| work.failed(e))?;
+                    let written = work.write(&all, &repository).await.map_err(failed)?;
+                    let bytes = read_all(work.store, &written, DOCUMENT_MAX).await.map_err(failed)?;
                     let put = repository.put_manifest(reference.target(), written.media_type.clone(), bytes).await;
-                    put.map_err(|e| work.failed(e.into()))?;
+                    put.map_err(|e| failed(e.into()))?;
                     // Another builder may have written in between: then what it wrote is taken in, and so on.
                     let there = held(&repository).await?;
                     if attempt == MERGES_MAX || records.keys().all(|id| there.contains_key(id)) {
@@ -259,16 +276,16 @@ impl SharedCaches {
                 Ok(())
             }
             CachePlace::Local(dir, tag) => {
-                let layout = Layout::create(dir).map_err(|e| work.failed(e))?;
+                let layout = Layout::create(dir).map_err(failed)?;
                 let mut all = records;
                 if let Ok(root) = layout.find(Some(tag))
                     && let Ok(there) = read_cache(&layout, &root).await
                 {
                     merge(&mut all, there);
                 }
-                let written = work.write(&all, &layout).await?;
-                let name = format!("cache.invalid/cache:{tag}").parse().map_err(|e| work.failed(e))?;
-                layout.add(&written, &[name]).map_err(|e| work.failed(e))
+                let written = work.write(&all, &layout).await.map_err(failed)?;
+                let name = format!("cache.invalid/cache:{tag}").parse().map_err(failed)?;
+                layout.add(&written, &[name]).map_err(failed)
             }
         }
     }
@@ -292,14 +309,10 @@ pub(crate) struct Export<'a> {
     pub(crate) seals: &'a Seals,
     /// The layers of the images built.
     pub(crate) images: Vec<&'a [LayerId]>,
-    pub(crate) name: String,
+    pub(crate) events: &'a dyn EventSink,
 }
 
 impl Export<'_> {
-    fn failed(&self, error: cooper_oci::Error) -> Error {
-        from_oci(error, &format!("cannot write the cache to {}", self.name))
-    }
-
     fn has(&self, layer: &LayerId) -> bool {
         self.remotes.knows(layer) || self.store.layer_is_here(layer).unwrap_or(false)
     }
@@ -316,19 +329,23 @@ impl Export<'_> {
     }
 
     /// Writes the blobs of `records` and the document to `to`; the manifest is named by the caller.
-    async fn write(&self, records: &Records, to: &dyn BlobSink) -> Result<Descriptor> {
+    async fn write(&self, records: &Records, to: &dyn BlobSink) -> cooper_oci::Result<Descriptor> {
         let (document, blobs) = Document::of(records);
-        let what = "cannot write the cache";
-        let json = |e: serde_json::Error| Error::new(ErrorKind::Io, what).with_source(e);
-        let document = serde_json::to_vec(&document).map_err(json)?;
-        let config = self.store.put_bytes(MEDIA_TYPE, &document).map_err(|e| from_store(e, what))?;
+        let put =
+            |media_type: &str, bytes: &[u8]| self.store.put_bytes(media_type, bytes).map_err(cooper_oci::Error::from);
+        let config = put(MEDIA_TYPE, &json(&document)?)?;
         let mut manifest = Manifest::new(config, blobs);
         manifest.artifact_type = Some(MEDIA_TYPE.into());
-        let manifest = serde_json::to_vec_pretty(&manifest).map_err(json)?;
-        let manifest = self.store.put_bytes(MediaType::MANIFEST, &manifest).map_err(|e| from_store(e, what))?;
-        copy(&manifest, &**self.remotes, to, &CopyOptions::default()).await.map_err(|e| self.failed(e))?;
+        let manifest = put(MediaType::MANIFEST, &json(&manifest)?)?;
+        copy(&manifest, &**self.remotes, to, &CopyOptions::default()).await?;
         Ok(manifest)
     }
+}
+
+fn json(value: &impl serde::Serialize) -> cooper_oci::Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| {
+        cooper_oci::Error::new(cooper_oci::ErrorKind::Invalid, "cannot write a document as JSON").with_source(e)
+    })
 }
 
 impl CacheFrom {
@@ -340,9 +357,13 @@ impl CacheFrom {
     }
 }
 
+/// What is shown while a cache is written.
+pub(crate) fn title(to: &CacheTo) -> String {
+    format!("writing the cache to {}", to.place.name())
+}
+
 impl CachePlace {
-    /// For messages.
-    pub(crate) fn name(&self) -> String {
+    fn name(&self) -> String {
         match self {
             Self::Inline => "the image".into(),
             Self::Registry(reference) => reference.familiar(),

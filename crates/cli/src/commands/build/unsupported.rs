@@ -12,8 +12,6 @@ pub(crate) struct Unsupported {
     #[arg(long, hide = true)]
     allow: Vec<String>,
     #[arg(long, hide = true)]
-    annotation: Vec<String>,
-    #[arg(long, hide = true)]
     attest: Vec<String>,
     #[arg(long, hide = true)]
     builder: Option<String>,
@@ -58,7 +56,6 @@ impl Unsupported {
             |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "disabled=true"));
         let asked = [
             ("--allow", !self.allow.is_empty()),
-            ("--annotation", !self.annotation.is_empty()),
             ("--attest", self.attest.iter().any(|value| !value.contains("disabled=true"))),
             ("--builder", !matches!(self.builder.as_deref(), None | Some("" | "default"))),
             ("--call", !matches!(self.call.as_deref(), None | Some("build"))),
