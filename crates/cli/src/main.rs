@@ -12,6 +12,7 @@ mod engine_calls;
 mod environment;
 mod error;
 mod human;
+mod limits;
 mod open;
 mod output;
 mod progress;

@@ -18,6 +18,7 @@ use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use crate::assemble::{Assembled, Assembly};
+use crate::entitle::entitle;
 use crate::error::from_store;
 use crate::export::{Exported, Exporter, title};
 use crate::filesystem::Filesystem;
@@ -152,7 +153,9 @@ impl Build {
         for platform in self.platforms() {
             let (stages, args, more) = self.evaluate(&dockerfile, &platform).await?;
             warnings.extend(more);
-            let plan = self.plan(lower(&stages, &args), &platform, first_step)?;
+            let mut lowered = lower(&stages, &args);
+            entitle(&mut lowered.definition, &self.request.entitlements, &self.engine.devices)?;
+            let plan = self.plan(lowered, &platform, first_step)?;
             first_step += plan.lowered.steps.len() as u32;
             planned.push((platform, plan));
         }
@@ -226,6 +229,7 @@ impl Build {
             contexts: request.contexts.iter().map(named).collect(),
             network: request.network.clone(),
             add_hosts: request.add_hosts.clone(),
+            run: request.run.clone(),
             hostname: None,
             no_cache: request.no_cache,
             no_cache_stages: request.no_cache_filter.clone(),

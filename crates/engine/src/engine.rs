@@ -6,6 +6,8 @@ use cooper_executor::Executor;
 use cooper_registry::Client;
 use cooper_store::Store;
 
+use crate::Devices;
+
 /// The engine: a store, something that runs processes, and a way to registries.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -19,6 +21,8 @@ pub struct Engine {
     pub clock: fn() -> i64,
     /// The /etc/resolv.conf that steps see.
     pub resolv_conf: Option<Vec<u8>>,
+    /// The devices that steps can be given.
+    pub devices: Arc<Devices>,
 }
 
 /// Runs work that blocks (disk, hashing) beside the runtime's own threads.

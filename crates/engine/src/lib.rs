@@ -4,8 +4,10 @@
 
 mod assemble;
 mod build;
+mod cdi;
 mod copy;
 mod engine;
+mod entitle;
 mod error;
 mod event;
 mod explain;
@@ -23,13 +25,15 @@ mod transfer;
 mod worker;
 
 pub use build::build;
+pub use cdi::Devices;
+pub use cooper_llb::{Resources, RunOptions, Ulimit};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
 pub use explain::{Explanation, explain};
 pub use export::Format;
 pub use journal::{Journal, State};
-pub use request::{Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
+pub use request::{Entitlements, Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
 pub use transfer::{load, save};
