@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod hosts;
 mod human;
+mod limits;
 mod open;
 mod output;
 mod progress;

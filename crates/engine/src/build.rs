@@ -17,6 +17,7 @@ use cooper_store::EventKind;
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
+use crate::entitle::entitle;
 use crate::error::from_store;
 use crate::export::{Exported, Exporter, title};
 use crate::filesystem::Filesystem;
@@ -166,7 +167,9 @@ impl Build {
         let evaluated = try_join_all(platforms.iter().map(|platform| self.evaluate(&dockerfile, platform))).await?;
         let mut lowered = Vec::new();
         for (stages, args, more) in evaluated {
-            lowered.push(lower(&stages, &args));
+            let mut one = lower(&stages, &args);
+            entitle(&mut one.definition, &self.request.entitlements, &self.engine.devices)?;
+            lowered.push(one);
             warnings.extend(more.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
         }
         let plan = self.plan(lowered);
@@ -233,6 +236,7 @@ impl Build {
             contexts: request.contexts.iter().map(named).collect(),
             network: request.network.clone(),
             add_hosts: request.add_hosts.clone(),
+            run: request.run.clone(),
             hostname: None,
             no_cache: request.no_cache,
             no_cache_stages: request.no_cache_filter.clone(),

@@ -7,6 +7,8 @@ use cooper_executor::Executor;
 use cooper_registry::Client;
 use cooper_store::Store;
 
+use crate::Devices;
+
 /// The engine: a store, something that runs processes, and a way to registries.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -22,6 +24,8 @@ pub struct Engine {
     pub resolv_conf: Option<Vec<u8>>,
     /// Directories of programs, as in PATH: emulators are looked for there.
     pub search: Vec<PathBuf>,
+    /// The devices that steps can be given.
+    pub devices: Arc<Devices>,
 }
 
 /// Runs work that blocks (disk, hashing) beside the runtime's own threads.

@@ -5,9 +5,11 @@
 mod assemble;
 mod build;
 mod carry;
+mod cdi;
 mod copy;
 mod emulation;
 mod engine;
+mod entitle;
 mod error;
 mod event;
 mod explain;
@@ -30,6 +32,8 @@ mod worker;
 
 pub use build::build;
 pub use carry::{Carried, Carry, carry};
+pub use cdi::Devices;
+pub use cooper_llb::{Resources, RunOptions, Ulimit};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
@@ -38,7 +42,7 @@ pub use export::Format;
 pub use journal::{Journal, State};
 pub use location::Location;
 pub use request::{
-    Annotation, AnnotationLevel, Dangling, Export, ExportKind, NamedContext, Outcome, Request, Timestamps,
+    Annotation, AnnotationLevel, Dangling, Entitlements, Export, ExportKind, NamedContext, Outcome, Request, Timestamps,
 };
 pub use run::{Container, RunRequest, run};
 pub use session::Session;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cooper_dockerfile::Diagnostic;
+use cooper_llb::RunOptions;
 use cooper_oci::{Compression, Descriptor, Digest, Platform, Reference};
 
 use crate::{CacheFrom, CacheTo, Error, ErrorKind, Result};
@@ -43,6 +44,10 @@ pub struct Request {
     pub network: Option<String>,
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
+    /// `--ulimit`, `--shm-size`, `--cgroup-parent`, `--resource`.
+    pub run: RunOptions,
+    /// `--allow`.
+    pub entitlements: Entitlements,
     /// `--jobs`: steps that run at once.
     pub jobs: usize,
     /// `--timestamps`.
@@ -55,6 +60,19 @@ pub struct Request {
     pub cache_to: Vec<CacheTo>,
     /// Unique name of this context on this machine (its canonical path): finds the file digests of the last build again.
     pub context_key: String,
+}
+
+/// What a caller allows steps that the sandbox does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `network.host`: RUN --network=host.
+    pub network_host: bool,
+    /// `security.insecure`: RUN --security=insecure.
+    pub security_insecure: bool,
+    /// `device`: any device.
+    pub all_devices: bool,
+    /// `device=NAME[,alias=ALIAS]`: devices by the name a Dockerfile asks for them.
+    pub devices: BTreeMap<String, String>,
 }
 
 /// `--build-context name=..`.

@@ -302,7 +302,7 @@ impl BuildWorker {
         let _throw = ThrowOnDrop(kill.clone());
         let (op, engine, request) = (op.clone(), self.engine.clone(), self.request.clone());
         let layer = blocking(move || {
-            let mounts = ops::prepare(&op, asked, &layers, &engine.store)?;
+            let mounts = ops::prepare(&op, asked, &layers, &engine.store, &engine.devices)?;
             ops::exec(
                 &op,
                 ExecWork {

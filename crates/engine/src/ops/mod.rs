@@ -4,6 +4,6 @@ mod exec;
 mod file;
 mod mounts;
 
-pub(crate) use exec::{ExecWork, KillSwitch, OutputSink, exec};
+pub(crate) use exec::{ExecWork, KillSwitch, OutputSink, exec, limits, ulimit};
 pub(crate) use file::{FileWork, file, layer_of};
 pub(crate) use mounts::{ask, is_bound, prepare};

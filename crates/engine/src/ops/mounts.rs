@@ -14,7 +14,7 @@ use cooper_store::{LayerId, Root, Sharing, Store};
 use crate::error::from_store;
 use crate::export::place;
 use crate::files::{Files, LayerFiles, clean, resolve};
-use crate::{Error, ErrorKind, Result, Session};
+use crate::{Devices, Error, ErrorKind, Result, Session};
 
 /// Largest secret: BuildKit's limit.
 const SECRET_MAX: usize = 500 * 1024;
@@ -82,8 +82,15 @@ fn need(value: Option<Vec<u8>>, required: bool, what: &str, id: &str) -> Result<
 pub(crate) type InputLayers = Vec<Vec<LayerId>>;
 
 /// Makes the mounts of `op`. Blocks.
-pub(crate) fn prepare(op: &Exec, asked: Asked, inputs: &InputLayers, store: &Store) -> Result<Prepared> {
+pub(crate) fn prepare(
+    op: &Exec,
+    asked: Asked,
+    inputs: &InputLayers,
+    store: &Store,
+    devices: &Devices,
+) -> Result<Prepared> {
     let mut prepared = Prepared::default();
+    (prepared.mounts, prepared.env) = devices.give(op.devices.iter().map(|device| device.name.as_str()))?;
     if let Some((name, script)) = &op.pipe {
         let source = MountSource::Bytes(script.clone(), 0o755, 0, 0);
         prepared.mounts.push(ProcessMount { target: format!("/dev/pipes/{name}"), source, readonly: true });

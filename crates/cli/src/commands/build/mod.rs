@@ -19,13 +19,14 @@ use cooper_engine::{Event, EventSink, Outcome, Request};
 use crate::commands::build::unsupported::Unsupported;
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::error::{CommandError, CommandResult, Kind};
+use crate::limits::LimitFlags;
 use crate::output;
 use crate::progress::{Mode, Progress};
 use crate::session::LocalSession;
 use crate::surroundings::Surroundings;
 
 pub(crate) use request::{image_name, platform};
-pub(crate) use values::key_value;
+pub(crate) use values::{add_hosts, key_value};
 
 /// Build an image from a Dockerfile
 #[derive(Args, Clone, Debug)]
@@ -102,6 +103,21 @@ pub(crate) struct Build {
     #[arg(long = "add-host", value_name = "HOST:IP")]
     pub(crate) add_hosts: Vec<String>,
 
+    /// What RUN steps may ask for: `network.host`, `security.insecure`, `device` or `device=NAME[,alias=ALIAS]`
+    #[arg(long = "allow", value_name = "ENTITLEMENT")]
+    pub(crate) allow: Vec<String>,
+
+    /// Limit of all processes of a RUN step together: `memory=2g`, `cpu-quota=50000` and so on
+    #[arg(long = "resource", value_name = "KEY=VALUE")]
+    pub(crate) resources: Vec<String>,
+
+    /// Directory of descriptions of devices (CDI) [default: /etc/cdi, /var/run/cdi and /etc/buildkit/cdi]
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+
     /// Further context: `NAME=DIR`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIR[:TAG|@DIGEST]`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<String>,
@@ -110,7 +126,7 @@ pub(crate) struct Build {
     #[arg(long = "secret", value_name = "SECRET")]
     pub(crate) secrets: Vec<String>,
 
-    /// SSH agent for RUN steps: `default` or `ID[=SOCKET]`
+    /// SSH agent or keys for RUN steps: `default` or `ID[=SOCKET|KEY[,KEY..]]`
     #[arg(long = "ssh", value_name = "AGENT")]
     pub(crate) ssh: Vec<String>,
 
@@ -212,7 +228,8 @@ async fn build_or_stop(
     if let Some(message) = at.single_id_warning() {
         progress.event(Event::Warning { message, diagnostic: None });
     }
-    let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
+    let machinery =
+        Machinery { runtime: args.runtime, snapshotter: args.snapshotter, cdi_spec_dirs: args.cdi_spec_dirs.clone() };
     let building = engine_calls::build(at, machinery, request, Arc::new(session), progress);
     tokio::select! {
         outcome = building => outcome,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use cooper_engine::NamedContext;
+use cooper_engine::{Entitlements, NamedContext};
 
 use crate::csv;
 use crate::environment::Environment;
@@ -50,33 +50,78 @@ pub(super) fn build_args(
 }
 
 /// `K=V`, or `K` with the value of the environment; a name that is not set there is left out, as docker does.
-fn build_arg(
-    flag: &str,
-    text: &str,
-    environment: &Environment,
-    args: &mut BTreeMap<String, String>,
-) -> CommandResult {
+fn build_arg(flag: &str, text: &str, environment: &Environment, args: &mut BTreeMap<String, String>) -> CommandResult {
     let (key, value) = key_value(flag, text)?;
     let value = if text.contains('=') { Some(value) } else { environment.get(&key).map(str::to_owned) };
     args.extend(value.map(|value| (key, value)));
     Ok(())
 }
 
-/// `HOST:IP` or `HOST=IP`; the address may be in brackets.
-pub(super) fn add_host(text: &str) -> CommandResult<(String, String)> {
-    let wrong = || CommandError::usage(format!("--add-host `{text}` is not HOST:IP"));
-    let (host, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
-    if address == "host-gateway" {
-        return Err(CommandError::usage("--add-host with host-gateway is not supported yet")
-            .with_hint("steps share the host's network: use 127.0.0.1"));
+/// All lines of `--add-host`.
+pub(crate) fn add_hosts(texts: &[String]) -> CommandResult<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for text in texts {
+        all.extend(add_host(text)?);
     }
-    let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-    let address: std::net::IpAddr = address.parse().map_err(|_| wrong())?;
+    Ok(all)
+}
+
+/// `HOST:IP` or `HOST=IP`, several addresses separated by commas; an address may be in brackets.
+fn add_host(text: &str) -> CommandResult<Vec<(String, String)>> {
+    let wrong = || CommandError::usage(format!("--add-host `{text}` is not HOST:IP"));
+    let (host, addresses) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
     let ok = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if host.is_empty() || !host.chars().all(ok) {
         return Err(wrong());
     }
-    Ok((host.to_owned(), address.to_string()))
+    let address = |text: &str| {
+        // What runs shares the network of the host, which is at its loopback address then.
+        let text = if text == "host-gateway" { "127.0.0.1" } else { text };
+        let text = text.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(text);
+        let address: std::net::IpAddr = text.parse().map_err(|_| wrong())?;
+        Ok((host.to_owned(), address.to_string()))
+    };
+    addresses.split(',').map(address).collect()
+}
+
+/// `--allow`. Who asks for the host's network on the command line has allowed it.
+pub(super) fn entitlements(texts: &[String], network: Option<&str>) -> CommandResult<Entitlements> {
+    let mut granted = Entitlements { network_host: network == Some("host"), ..Entitlements::default() };
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        let (name, value) = text.split_once('=').map_or((text.as_str(), None), |(name, value)| (name, Some(value)));
+        match (name, value) {
+            ("network.host", None) => granted.network_host = true,
+            ("security.insecure", None) => granted.security_insecure = true,
+            ("device", None | Some("")) => granted.all_devices = true,
+            ("device", Some(value)) => granted.devices.extend([device(text, value)?]),
+            // For buildx's own check; nothing that cooper writes locally is deleted.
+            ("buildx.local.delete", None) => {}
+            _ => {
+                let error = CommandError::usage(format!("--allow `{text}`: there is no such entitlement"));
+                return Err(
+                    error.with_hint("there are network.host, security.insecure and device[=NAME[,alias=ALIAS]]")
+                );
+            }
+        }
+    }
+    Ok(granted)
+}
+
+/// `NAME[,alias=ALIAS]`: the name a Dockerfile uses and the device it stands for.
+fn device(text: &str, value: &str) -> CommandResult<(String, String)> {
+    let mut fields = csv::split(value)?.into_iter();
+    let name = fields.next().unwrap_or_default();
+    let mut asked = name.clone();
+    for field in fields {
+        match field.split_once('=') {
+            Some(("alias", alias)) => asked = alias.to_owned(),
+            _ => {
+                return Err(CommandError::usage(format!("--allow `{text}`: unknown key `{field}`"))
+                    .with_hint("the key is alias"));
+            }
+        }
+    }
+    Ok((asked, name))
 }
 
 /// `--network`; `None` for the default.
@@ -236,12 +281,33 @@ mod tests {
             ("a:[::1]", Some(("a", "::1"))),
             ("a", None),
             (":1.2.3.4", None),
-            ("a:host-gateway", None),
+            ("a:host-gateway", Some(("a", "127.0.0.1"))),
+            ("a:1.2.3.4,x", None),
             ("a b:1.2.3.4", None),
             ("a:1.2.3.4\nx 5.6.7.8", None),
         ] {
-            let expect = expect.map(|(host, address)| (host.to_owned(), address.to_owned()));
+            let expect = expect.map(|(host, address)| vec![(host.to_owned(), address.to_owned())]);
             assert_eq!(add_host(text).ok(), expect, "{text}");
+        }
+        let two = add_hosts(&["a:1.2.3.4,[::1]".to_owned()]).unwrap();
+        assert_eq!(two, [("a".to_owned(), "1.2.3.4".to_owned()), ("a".to_owned(), "::1".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_allowed() {
+        let granted = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            entitlements(&texts, None)
+        };
+        assert_eq!(granted(&[]).unwrap(), Entitlements::default());
+        let all = granted(&["network.host", "security.insecure", "device", "buildx.local.delete", ""]).unwrap();
+        assert!(all.network_host && all.security_insecure && all.all_devices);
+        let named = granted(&["device=a.com/d=x", "device=a.com/d=y,alias=gpu"]).unwrap();
+        let pair = |asked: &str, name: &str| (asked.to_owned(), name.to_owned());
+        assert_eq!(named.devices, [pair("a.com/d=x", "a.com/d=x"), pair("gpu", "a.com/d=y")].into());
+        assert!(!named.all_devices && entitlements(&[], Some("host")).unwrap().network_host);
+        for text in ["network.hosts", "network.host=x", "device=a,x=y", "ssh"] {
+            assert!(granted(&[text]).is_err(), "{text}");
         }
     }
 
