@@ -21,5 +21,7 @@ mod outputs;
 mod parallel;
 #[path = "e2e/registries.rs"]
 mod registries;
+#[path = "e2e/run_options.rs"]
+mod run_options;
 #[path = "e2e/verbs.rs"]
 mod verbs;
