@@ -20,6 +20,7 @@ mod progress;
 mod rows;
 mod sanitise;
 mod session;
+mod ssh_keys;
 mod store_calls;
 mod surroundings;
 mod template;

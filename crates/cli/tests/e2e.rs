@@ -29,5 +29,7 @@ mod programs;
 mod registries;
 #[path = "e2e/shared_caches.rs"]
 mod shared_caches;
+#[path = "e2e/run_options.rs"]
+mod run_options;
 #[path = "e2e/verbs.rs"]
 mod verbs;

@@ -137,7 +137,7 @@ impl Devices {
 
     fn absent(&self, name: &str) -> Error {
         let dirs: Vec<String> = self.dirs.iter().map(|dir| format!("`{}`", dir.display())).collect();
-        let error = Error::new(ErrorKind::Host, format!("there is no device `{name}` on this host"));
+        let error = Error::new(ErrorKind::User, format!("there is no device `{name}` on this host"));
         let error = error.with_hint(format!("devices are described in {}", dirs.join(", ")));
         self.registry().broken.iter().fold(error, |error, broken| error.with_hint(broken.clone()))
     }

@@ -21,7 +21,7 @@ fn check(exec: &mut Exec, granted: &Entitlements, devices: &Devices) -> Result<(
         return Err(refused("the network of the host (`--network=host`)", "network.host"));
     }
     if exec.security == Security::Insecure && !granted.security_insecure {
-        return Err(refused("no sandbox (`--security=insecure`)", "security.insecure"));
+        return Err(refused("a run without the sandbox (`--security=insecure`)", "security.insecure"));
     }
     let mut named = Vec::new();
     for device in &exec.devices {

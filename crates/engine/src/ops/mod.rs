@@ -1,5 +1,6 @@
 //! How each operation of the graph is carried out.
 
+mod agent;
 mod exec;
 mod file;
 mod mounts;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use cooper_executor::{MountSource, ProcessMount};
 use cooper_llb::{CacheSharing, Exec, MountKind};
@@ -11,6 +12,7 @@ use cooper_oci::{Entry, EntryKind};
 use cooper_store::root::attributes;
 use cooper_store::{LayerId, Root, Sharing, Store};
 
+use super::agent;
 use crate::error::from_store;
 use crate::export::place;
 use crate::files::{Files, LayerFiles, clean, resolve};
@@ -138,13 +140,12 @@ fn add(
                 push(out, MountSource::Bytes(value, *mode, *uid, *gid), true);
             }
         }
-        MountKind::Ssh { .. } => {
+        MountKind::Ssh { owner, .. } => {
             let Some(path) = asked else { return Ok(()) };
-            let path = String::from_utf8_lossy(&path).into_owned();
-            let fd = open_path(Path::new(&path)).map_err(|e| {
-                Error::new(ErrorKind::User, format!("cannot open the ssh agent socket `{path}`")).with_source(e)
-            })?;
-            push(out, MountSource::Bind(fd), false);
+            let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+            let (socket, forwarded) = agent::forward(store, &path, *owner)?;
+            out.guards.push(Box::new(forwarded));
+            push(out, MountSource::Bind(socket), false);
             out.env.push(format!("SSH_AUTH_SOCK={target}"));
         }
     }

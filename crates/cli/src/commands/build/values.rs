@@ -10,7 +10,8 @@ use cooper_engine::{Entitlements, NamedContext};
 use crate::csv;
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult};
-use crate::session::SecretSource;
+use crate::session::{SecretSource, SshSource};
+use crate::ssh_keys::KeyAgent;
 
 /// `K=V`; `K` alone has the empty value.
 pub(crate) fn key_value(flag: &str, text: &str) -> CommandResult<(String, String)> {
@@ -219,25 +220,39 @@ fn secret_source(
     }
 }
 
-/// `default` or `ID[=SOCKET]`: the id and its agent's socket.
-pub(super) fn ssh(text: &str, environment: &Environment) -> CommandResult<(String, PathBuf)> {
-    let (id, path) = text.split_once('=').map_or((text, None), |(id, path)| (id, Some(path)));
-    let Some(path) = path.filter(|path| !path.is_empty()) else {
+/// `default` or `ID[=SOCKET|KEY[,KEY..]]`: the id and its agent.
+pub(super) fn ssh(text: &str, environment: &Environment) -> CommandResult<(String, SshSource)> {
+    let (id, paths) = text.split_once('=').map_or((text, None), |(id, paths)| (id, Some(paths)));
+    let id = if id.is_empty() { "default" } else { id };
+    let Some(paths) = paths.filter(|paths| !paths.is_empty()) else {
         let socket = environment.path("SSH_AUTH_SOCK").ok_or_else(|| {
             CommandError::failure(format!("--ssh {id}: there is no ssh agent (SSH_AUTH_SOCK is not set)"))
                 .with_hint("start one with `eval $(ssh-agent)` and add a key with `ssh-add`")
         })?;
-        return Ok((id.to_owned(), socket));
+        return Ok((id.to_owned(), SshSource::Socket(socket)));
     };
-    let metadata = std::fs::metadata(path)
-        .map_err(|error| CommandError::failure(format!("--ssh {id}: cannot find `{path}`")).with_source(error))?;
-    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
-        let error = CommandError::usage(format!(
-            "--ssh {id}: `{path}` is not an agent's socket; key files are not supported yet"
-        ));
-        return Err(error.with_hint(format!("add the key to an agent: `ssh-add {path}`, then `--ssh {id}`")));
+    let (mut sockets, mut keys) = (Vec::new(), Vec::new());
+    for path in paths.split(',') {
+        let metadata = std::fs::metadata(path)
+            .map_err(|error| CommandError::failure(format!("--ssh {id}: cannot find `{path}`")).with_source(error))?;
+        let socket = std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type());
+        let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+        if socket { sockets.push(path) } else { keys.push(path) }
     }
-    Ok((id.to_owned(), std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))))
+    let source = match (sockets.pop(), keys.is_empty()) {
+        (Some(socket), true) if sockets.is_empty() => SshSource::Socket(socket),
+        (None, false) => {
+            let place = environment.path("XDG_RUNTIME_DIR").filter(|dir| dir.is_dir());
+            SshSource::Keys(KeyAgent::start(&keys, &place.unwrap_or_else(|| PathBuf::from("/tmp")))?)
+        }
+        _ => {
+            let error = CommandError::usage(format!("--ssh {id}: it is one agent's socket, or key files"));
+            return Err(
+                error.with_hint("give several agents an id each, and name them in `RUN --mount=type=ssh,id=ID`")
+            );
+        }
+    };
+    Ok((id.to_owned(), source))
 }
 
 #[cfg(test)]
@@ -369,14 +384,23 @@ mod tests {
         let socket = dir.path().join("agent");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let environment = Environment::of(&[("SSH_AUTH_SOCK", "/agent")]);
-        assert_eq!(ssh("default", &environment).unwrap(), ("default".into(), "/agent".into()));
-        let text = format!("git={}", socket.display());
-        assert_eq!(ssh(&text, &environment).unwrap(), ("git".into(), socket));
+        let shown = |text: &str| {
+            let (id, source) = ssh(text, &environment).unwrap();
+            match source {
+                SshSource::Socket(path) => (id, path),
+                SshSource::Keys(_) => unreachable!("{text} is a socket"),
+            }
+        };
+        assert_eq!(shown("default"), ("default".into(), "/agent".into()));
+        assert_eq!(shown(&format!("git={}", socket.display())), ("git".into(), socket.clone()));
         let error = ssh("default", &Environment::default()).unwrap_err();
         assert!(error.message().contains("hint: start one"), "{}", error.message());
         let key = dir.path().join("key");
         std::fs::write(&key, "").unwrap();
         let error = ssh(&format!("git={}", key.display()), &environment).unwrap_err();
-        assert!(error.what.contains("key files are not supported yet"));
+        assert!(error.what.contains("is not in OpenSSH's format"), "{}", error.what);
+        for text in [format!("git={0},{0}", socket.display()), format!("git={},{}", socket.display(), key.display())] {
+            assert!(ssh(&text, &environment).unwrap_err().what.contains("one agent's socket, or key files"), "{text}");
+        }
     }
 }

@@ -171,8 +171,13 @@ pub(crate) async fn run(args: Run, at: &Surroundings) -> CommandResult {
     let exit = tokio::task::spawn_blocking(move || foreground::follow(container.running.as_mut(), signals, tty))
         .await
         .map_err(|error| CommandError::new(Kind::Code(ENGINE_FAILED), "the container was lost").with_source(error))?;
-    match exit_code(exit.map_err(engine_failed)?) {
+    let exit = exit.map_err(engine_failed)?;
+    match exit_code(exit) {
         0 => Ok(()),
+        code if exit == Exit::OutOfMemory => {
+            let error = CommandError::new(Kind::Code(code), "the container was killed because memory ran out");
+            Err(error.with_hint("raise its limit with `--memory`, or give this machine more"))
+        }
         code => Err(CommandError::new(Kind::Silent(code), "the command failed")),
     }
 }
