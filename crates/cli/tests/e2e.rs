@@ -21,5 +21,11 @@ mod outputs;
 mod parallel;
 #[path = "e2e/registries.rs"]
 mod registries;
+#[path = "e2e/repositories.rs"]
+mod repositories;
+#[path = "e2e/sources.rs"]
+mod sources;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/web.rs"]
+mod web;

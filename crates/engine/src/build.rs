@@ -23,7 +23,7 @@ use crate::export::{Exported, Exporter, title};
 use crate::filesystem::Filesystem;
 use crate::journal::{self, Journal};
 use crate::seal::Seals;
-use crate::source::{Image, Images, Remotes};
+use crate::source::{Image, Images, MAIN_CONTEXT, Notice, Outside, Remotes};
 use crate::worker::{BuildWorker, graph};
 use crate::{
     Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session,
@@ -61,32 +61,41 @@ pub async fn build(
     events: Arc<dyn EventSink>,
 ) -> Result<Outcome> {
     start_pool()?;
-    let name = (request.dockerfile_name.clone(), request.dockerfile.clone());
+    // One handle for all of the build's work: what any of it uses stays until the build is over.
+    let engine = Engine { store: engine.store.deferred(), ..engine.clone() };
+    let outside = Outside::new(engine, Arc::new(request), session);
+    let given = located(&outside, &events).await?;
+    let name = (given.dockerfile_name.clone(), given.dockerfile.clone());
     let attach = |mut error: Error| {
         error.dockerfile = error.dockerfile.or(Some(Box::new(name)));
         error
     };
-    healing(engine, request, session, &events).await.map_err(attach)
+    healing(&outside, &Arc::new(given), &events).await.map_err(attach)
+}
+
+/// The request with its Dockerfile, which may have to be fetched.
+async fn located(outside: &Outside, events: &Arc<dyn EventSink>) -> Result<Request> {
+    let notice = Notice { events: events.clone(), step: None };
+    let mut request = (*outside.request).clone();
+    if let Some((name, text)) = outside.dockerfile(&notice).await? {
+        (request.dockerfile_name, request.dockerfile) = (name, text);
+    }
+    Ok(request)
 }
 
 /// Builds, and builds again when what broke the build was moved aside by the store: then it is a miss and is made again.
-async fn healing(
-    engine: &Engine,
-    request: Request,
-    session: Arc<dyn Session>,
-    events: &Arc<dyn EventSink>,
-) -> Result<Outcome> {
+async fn healing(outside: &Outside, request: &Arc<Request>, events: &Arc<dyn EventSink>) -> Result<Outcome> {
     // What went to standard output cannot be taken back.
     let repeatable = request.exports.iter().all(|export| export.dest.is_some() || needs_no_dest(export.kind));
     let mut seen = HashSet::new();
     for _ in 0..HEALS_MAX {
-        let result = Build::new(engine, request.clone(), session.clone(), events.clone())?.run().await;
-        let healed = tell_mended(engine, &**events, &mut seen);
+        let result = Build::new(outside.renewed(), request.clone(), events.clone()).run().await;
+        let healed = tell_mended(&outside.engine, &**events, &mut seen);
         if result.is_ok() || !healed || !repeatable {
             return result;
         }
     }
-    Build::new(engine, request, session, events.clone())?.run().await
+    Build::new(outside.renewed(), request.clone(), events.clone()).run().await
 }
 
 /// Tells what the store found broken and moved aside; whether any of it was not `seen` before.
@@ -109,6 +118,7 @@ struct Build {
     request: Arc<Request>,
     session: Arc<dyn Session>,
     events: Arc<dyn EventSink>,
+    outside: Arc<Outside>,
     remotes: Arc<Remotes>,
     seals: Arc<Seals>,
     images: Arc<Images>,
@@ -117,9 +127,9 @@ struct Build {
 }
 
 impl Build {
-    fn new(engine: &Engine, request: Request, session: Arc<dyn Session>, events: Arc<dyn EventSink>) -> Result<Self> {
-        // One handle for all of the build's work: what any of it uses stays until the build is over.
-        let store = engine.store.deferred();
+    fn new(outside: Outside, request: Arc<Request>, events: Arc<dyn EventSink>) -> Self {
+        let (engine, session) = (outside.engine.clone(), outside.session.clone());
+        let store = engine.store.clone();
         let compression = request.exports.iter().map(|export| export.compression).next().unwrap_or(Compression::GZIP);
         let remotes = Arc::new(Remotes::new(store.clone()));
         let images = Arc::new(Images {
@@ -131,17 +141,18 @@ impl Build {
             stages: OnceLock::new(),
             pinned: Mutex::default(),
         });
-        Ok(Self {
-            id: new_id(engine, &request),
-            seals: Arc::new(Seals::new(store.clone(), compression)),
-            engine: Engine { store, ..engine.clone() },
-            request: Arc::new(request),
+        Self {
+            id: new_id(&engine, &request),
+            seals: Arc::new(Seals::new(store, compression)),
+            engine,
+            request,
             session,
             events,
+            outside: Arc::new(outside),
             remotes,
             images,
             compression,
-        })
+        }
     }
 
     async fn run(self) -> Result<Outcome> {
@@ -186,7 +197,7 @@ impl Build {
 
     /// Evaluates until every base is known; the bases of one round are fetched side by side.
     async fn evaluate(&self, dockerfile: &Dockerfile, platform: &Platform) -> Result<(Stages, Args, Vec<Diagnostic>)> {
-        let args = self.args(platform);
+        let args = self.args(platform).await?;
         let mut bases = Bases::new();
         for _ in 0..ROUNDS_MAX {
             let (evaluation, diagnostics) = evaluate(dockerfile, &args, &bases);
@@ -205,17 +216,22 @@ impl Build {
         Err(Error::new(ErrorKind::User, "the base images lead to ever more base images"))
     }
 
-    fn args(&self, platform: &Platform) -> Args {
+    async fn args(&self, platform: &Platform) -> Result<Args> {
         let request = &self.request;
+        let notice = Notice { events: self.events.clone(), step: None };
+        let context = self.outside.context(MAIN_CONTEXT, &notice).await?;
+        let context_date = context.as_ref().and_then(|context| context.date);
+        // A commit has one date for everyone; times that are kept as they are do as BuildKit does.
+        let is_dated = request.timestamps == Timestamps::Clamp && context.is_some_and(|context| context.is_commit);
         let named = |(name, context): (&String, &NamedContext)| {
             let named = match context {
-                NamedContext::Local => Named::Local,
+                NamedContext::Local | NamedContext::Git(_) | NamedContext::Http(_) => Named::Local,
                 NamedContext::Image(reference) => Named::Image(reference.clone()),
                 NamedContext::OciLayout(_, target) => Named::OciLayout { target: target.clone() },
             };
             (name.clone(), named)
         };
-        Args {
+        Ok(Args {
             build_args: request.build_args.clone(),
             labels: request.labels.clone(),
             target: request.target.clone(),
@@ -231,9 +247,11 @@ impl Build {
             no_cache_stages: request.no_cache_filter.clone(),
             pull: request.pull,
             epoch: request.epoch,
+            context_date,
+            default_epoch: context_date.filter(|_| is_dated),
             clamp: request.timestamps == Timestamps::Clamp,
             now: (self.engine.clock)(),
-        }
+        })
     }
 
     fn plan(&self, lowered: Lowered, platform: &Platform, first_step: u32) -> Result<Planned> {
@@ -246,6 +264,7 @@ impl Build {
             request: self.request.clone(),
             session: self.session.clone(),
             events: self.events.clone(),
+            outside: self.outside.clone(),
             definition: lowered.definition.clone(),
             steps,
             first_step,

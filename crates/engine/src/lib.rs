@@ -23,13 +23,15 @@ mod transfer;
 mod worker;
 
 pub use build::build;
+pub use cooper_llb::{GitSource, without_password};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
 pub use explain::{Explanation, explain};
 pub use export::Format;
 pub use journal::{Journal, State};
-pub use request::{Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
+pub use request::{ContextSource, DockerfileSource, Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
+pub use source::GitProgram;
 pub use transfer::{load, save};

@@ -12,6 +12,7 @@ mod place;
 mod repository;
 mod tags;
 mod upload;
+mod web;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +23,7 @@ use cooper_oci::Reference;
 
 pub use self::http::Proxies;
 pub use self::repository::{Mounts, Repository};
+pub use self::web::{WebAnswer, WebRequest};
 
 use self::exchange::Registry;
 use self::http::{Http, Settings};
