@@ -31,11 +31,13 @@ pub(crate) use values::{add_hosts, key_value};
 /// Build an image from a Dockerfile
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Build {
-    /// Directory of the build's files
+    /// The build's files: a directory, a git repository (`URL.git#REF:DIR`), the address of an archive or of a Dockerfile,
+    /// or `-` for either on standard input
     #[arg(value_name = "PATH")]
     pub(crate) path: String,
 
-    /// Name of the Dockerfile; `-` reads it from standard input [default: PATH/Dockerfile]
+    /// Name of the Dockerfile, in the repository or archive where PATH is one; `-` reads it from standard input, an address
+    /// fetches it [default: PATH/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<String>,
 
@@ -118,7 +120,8 @@ pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
 
-    /// Further context: `NAME=DIR`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIR[:TAG|@DIGEST]`
+    /// Further context: `NAME=DIR`, `NAME=URL.git#REF:DIR`, `NAME=https://FILE`, `NAME=docker-image://IMAGE` or
+    /// `NAME=oci-layout://DIR[:TAG|@DIGEST]`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<String>,
 
@@ -185,7 +188,7 @@ pub(crate) enum TimestampsChoice {
 
 /// Builds.
 pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
-    let (request, session) = request::make(&args, &at.environment, &mut std::io::stdin())?;
+    let (request, session) = request::make(&args, &at.environment, Box::new(std::io::stdin()))?;
     let mode = progress_mode(&args, at)?;
     let colours = !at.environment.is_set("NO_COLOR");
     let progress = Arc::new(Progress::start(mode.fold(output::stderr_is_terminal(), colours)));
