@@ -12,6 +12,7 @@ mod lower;
 mod nearest;
 pub mod parse;
 mod render;
+pub mod shell;
 
 pub use diagnostic::{Diagnostic, Edit, Fix, Severity, Span};
 pub use evaluate::{Args, BaseKey, Bases, Evaluation, Named, Stages, evaluate};
