@@ -12,8 +12,9 @@ mod lower;
 mod nearest;
 pub mod parse;
 mod render;
+pub mod shell;
 
-pub use diagnostic::{Diagnostic, Severity, Span};
+pub use diagnostic::{Diagnostic, Edit, Fix, Severity, Span};
 pub use evaluate::{Args, BaseKey, Bases, Evaluation, Named, Stages, evaluate};
 pub use lint::{lint, lint_with};
 pub use lower::{Lowered, lower};
