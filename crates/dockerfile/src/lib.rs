@@ -6,6 +6,7 @@ pub mod ast;
 mod diagnostic;
 mod evaluate;
 pub mod expand;
+mod fix;
 mod format;
 mod image;
 pub mod lint;
@@ -15,8 +16,9 @@ pub mod outline;
 pub mod parse;
 mod render;
 
-pub use diagnostic::{Diagnostic, Severity, Span};
+pub use diagnostic::{Diagnostic, Edit, Fix, Severity, Span};
 pub use evaluate::{Args, BaseKey, Bases, Evaluation, Named, Stages, diagnose, evaluate};
+pub use fix::{Fixed, apply_fixes};
 pub use format::format;
 pub use lint::{lint, lint_with};
 pub use lower::{Lowered, lower};
