@@ -42,6 +42,14 @@ pub(crate) fn find(path: &str, file: Option<&str>, stdin: &mut dyn Read) -> Comm
     Ok(Inputs { context, name, dockerfile, ignore })
 }
 
+/// The text of a Dockerfile by itself; `-` is `stdin`.
+pub(crate) fn read_dockerfile(file: &str, stdin: &mut dyn Read) -> CommandResult<String> {
+    match file {
+        "-" => read_text(stdin, "the Dockerfile on standard input"),
+        file => read_file(Path::new(file)),
+    }
+}
+
 /// A local directory given on the command line, canonical.
 pub(crate) fn directory(path: &str) -> CommandResult<PathBuf> {
     if path == "-" {

@@ -33,6 +33,8 @@ pub(super) fn classes(
         return None;
     }
     let mut marks = Marks { text, classes: vec![Class::Kept; text.len()], at: 0, escape };
+    // A first line may be nothing but its continuation mark.
+    marks.gap();
     marks.keyword();
     if let InstructionKind::Onbuild(..) = instruction.kind {
         // The trigger is kept in the image's config as it is written.

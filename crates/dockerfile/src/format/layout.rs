@@ -104,6 +104,11 @@ fn cells<'a>(statement: &Statement<'a>, classes: &[Class]) -> Option<Vec<Cell<'a
             _ => cells.push(Cell { comments: std::mem::take(&mut comments), ..cell }),
         }
     }
+    if cells.first().is_some_and(|first| first.text.is_empty()) && cells.len() > 1 {
+        // Without the mark above it a comment would no longer be inside the instruction.
+        cells.get(1).filter(|second| second.comments.is_empty())?;
+        cells.remove(0);
+    }
     // Comments after the last piece, where the file ends in a continuation.
     comments.is_empty().then_some(cells)
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use clap::Parser;
 use cooper_engine::{Request, Timestamps};
 use cooper_oci::{Platform, Reference};
 
@@ -62,6 +63,16 @@ pub(super) fn make(
     };
     check_names(&request)?;
     Ok((request, session))
+}
+
+/// The request and the session that `cooper build` with these flags would make.
+pub(crate) fn request_of(flags: &[String], environment: &Environment) -> CommandResult<(Request, LocalSession)> {
+    let line = ["cooper", "build"].into_iter().chain(flags.iter().map(String::as_str));
+    let cli = crate::args::Cli::try_parse_from(line).map_err(|error| CommandError::usage(error.to_string()))?;
+    let crate::args::Command::Build(args) = cli.command else {
+        return Err(CommandError::usage("the flags are not those of a build"));
+    };
+    make(&args, environment, &mut std::io::empty())
 }
 
 fn session(args: &Build, environment: &Environment) -> CommandResult<LocalSession> {
@@ -141,8 +152,6 @@ fn timestamps(choice: TimestampsChoice) -> Timestamps {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::args::{Cli, Command};
 
@@ -225,8 +234,6 @@ mod tests {
             (&["--sbom"], "--sbom is not supported yet"),
             (&["--builder", "other"], "--builder is not supported yet"),
             (&["--allow", "network.host"], "--allow is not supported yet"),
-            (&["--check"], "--check is not supported yet"),
-            (&["--call=outline"], "--call is not supported yet"),
             (&["--shm-size", "1g"], "--shm-size is not supported yet"),
             (&["--ulimit", "nofile=1"], "--ulimit is not supported yet"),
             (&["--push"], "a name is needed to push\nhint: add `--tag"),

@@ -22,11 +22,7 @@ pub(crate) struct Unsupported {
     #[arg(long, hide = true)]
     cache_to: Vec<String>,
     #[arg(long, hide = true)]
-    call: Option<String>,
-    #[arg(long, hide = true)]
     cgroup_parent: Option<String>,
-    #[arg(long, hide = true)]
-    check: bool,
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
     #[arg(long, hide = true)]
@@ -67,9 +63,7 @@ impl Unsupported {
             ("--builder", !matches!(self.builder.as_deref(), None | Some("" | "default"))),
             ("--cache-from", !self.cache_from.is_empty()),
             ("--cache-to", !self.cache_to.is_empty()),
-            ("--call", !matches!(self.call.as_deref(), None | Some("build"))),
             ("--cgroup-parent", self.cgroup_parent.is_some()),
-            ("--check", self.check),
             ("--debug", self.debug),
             ("--policy", !self.policy.is_empty()),
             ("--provenance", !off(&self.provenance)),

@@ -22,7 +22,7 @@ pub(crate) fn key_value(flag: &str, text: &str) -> CommandResult<(String, String
 }
 
 /// `K=V`, or `K` with the value of the environment; a name that is not set there is left out, as docker does.
-pub(super) fn build_args(texts: &[String], environment: &Environment) -> CommandResult<BTreeMap<String, String>> {
+pub(crate) fn build_args(texts: &[String], environment: &Environment) -> CommandResult<BTreeMap<String, String>> {
     let mut args = BTreeMap::new();
     for text in texts {
         let (key, value) = key_value("--build-arg", text)?;
