@@ -26,8 +26,10 @@ pub fn apply_fixes<'a>(text: &str, fixes: impl IntoIterator<Item = &'a Fix>) -> 
             before.is_none_or(|before| !meet(before, edit)) && chosen.get(next).is_none_or(|after| !meet(edit, after))
         };
         if !fix.edits.is_empty() && fits && fix.edits.iter().all(apart) && in_order(&fix.edits) {
-            chosen.extend(&fix.edits);
-            chosen.sort_by_key(|edit| edit.span.start);
+            for edit in &fix.edits {
+                let next = chosen.partition_point(|other| other.span.start < edit.span.start);
+                chosen.insert(next, edit);
+            }
             applied.push(at);
         }
     }

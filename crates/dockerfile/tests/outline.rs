@@ -72,12 +72,12 @@ arg 2 inherited=box ()
 arg 6 sfx=usybox (is a suffix)
 arg 10 FOO=123 ()
 arg 12 BAR=678 (is a number)
-arg 19 ABC=a ()
-arg 21 password= ()
-arg 24 alternate= (will be shown)
+arg 20 ABC=a ()
+arg 22 password= ()
+arg 25 alternate= (will be shown)
 ",
     );
-    check(text, &args("", &[]), " ()\narg 3 inherited2=box2 ()\narg 4 unused=abcbox2 ()\narg 15 BAZ= ()\n");
+    check(text, &args("", &[]), " ()\narg 3 inherited2=box2 ()\narg 4 unused=abcbox2 ()\narg 16 BAZ= ()\n");
 }
 
 #[test]

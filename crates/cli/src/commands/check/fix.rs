@@ -16,6 +16,9 @@ use crate::surroundings::Surroundings;
 /// Rounds of fixes: one fix may make room for the next, but two must not undo each other for ever.
 const ROUNDS_MAX: usize = 10;
 
+/// After this time a diff is no longer the shortest, only right: the shortest is quadratic.
+const DIFF_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// `--fix=..`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum How {
@@ -77,7 +80,7 @@ fn to_the_end(mut examined: Examined, wanted: &dyn Fn(&Fix) -> bool) -> (Examine
 /// What changes, as a unified diff.
 pub(crate) fn diff(name: &str, before: &str, after: &str) -> String {
     let name = crate::sanitise::line(name);
-    let diff = similar::TextDiff::from_lines(before, after);
+    let diff = similar::TextDiff::configure().timeout(DIFF_MAX).diff_lines(before, after);
     let unified = diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string();
     crate::sanitise::text(&unified).to_string()
 }

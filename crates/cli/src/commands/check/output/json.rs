@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of other formats.
 
-use cooper_dockerfile::{Fix, Severity, line_column};
+use cooper_dockerfile::{Fix, Severity};
 use serde_json::{Value, json};
 
 use super::{Placed, placed};
@@ -17,7 +17,7 @@ pub(super) fn document(examined: &[Examined]) -> String {
         .iter()
         .map(|one| {
             let findings = placed(std::slice::from_ref(one));
-            let findings: Vec<Value> = findings.iter().map(|placed| finding(placed, &one.source.text)).collect();
+            let findings: Vec<Value> = findings.iter().map(finding).collect();
             json!({"file": one.source.shown, "findings": findings})
         })
         .collect();
@@ -33,7 +33,7 @@ pub(super) fn document(examined: &[Examined]) -> String {
     format!("{document:#}\n")
 }
 
-fn finding(placed: &Placed<'_>, text: &str) -> Value {
+fn finding(placed: &Placed<'_>) -> Value {
     let found = placed.found;
     let mut finding = json!({
         "rule": found.rule,
@@ -47,20 +47,14 @@ fn finding(placed: &Placed<'_>, text: &str) -> Value {
         finding["hint"] = json!(hint);
     }
     if let Some(fix) = &found.fix {
-        finding["fix"] = fix_of(fix, text);
+        finding["fix"] = fix_of(fix, placed);
     }
     finding
 }
 
-fn fix_of(fix: &Fix, text: &str) -> Value {
-    let edits: Vec<Value> = fix
-        .edits
-        .iter()
-        .map(|edit| {
-            let (start, end) = (line_column(text, edit.span.start), line_column(text, edit.span.end));
-            json!({"start": position(start), "end": position(end), "text": edit.text})
-        })
-        .collect();
+fn fix_of(fix: &Fix, placed: &Placed<'_>) -> Value {
+    let edit = |(start, end, text): &super::PlacedEdit<'_>| json!({"start": position(*start), "end": position(*end), "text": text});
+    let edits: Vec<Value> = placed.edits.iter().map(edit).collect();
     json!({"title": fix.title, "safe": fix.safe, "edits": edits})
 }
 

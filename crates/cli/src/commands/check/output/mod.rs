@@ -8,7 +8,7 @@ mod gnu;
 mod json;
 mod sarif;
 
-use cooper_dockerfile::{Diagnostic, Severity, line_column, lint, render};
+use cooper_dockerfile::{Diagnostic, Severity, lint, render};
 use cooper_oci::Digest;
 
 use super::examine::Examined;
@@ -52,37 +52,75 @@ fn text(examined: &[Examined], colours: bool) -> String {
     drawn.collect::<Vec<_>>().join("\n")
 }
 
+/// Start, end, and what stands there instead.
+type PlacedEdit<'a> = ((u32, u32), (u32, u32), &'a str);
+
 /// A finding with its place in lines and columns, counted from 1; the end is one past the last character.
 struct Placed<'a> {
     file: &'a str,
     found: &'a Diagnostic,
     start: (u32, u32),
     end: (u32, u32),
+    edits: Vec<PlacedEdit<'a>>,
     /// Names the finding whatever lines are added above it: from rule, text of the line, and how often both came before.
     fingerprint: String,
+}
+
+/// A text with the places where its lines begin, so that many findings in a long file cost no more than few.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Lines<'a> {
+        let after = text.match_indices('\n').map(|(at, _)| at + 1);
+        Lines { text, starts: std::iter::once(0).chain(after).collect() }
+    }
+
+    /// Line and column of a byte, counted from 1; columns are characters.
+    fn position(&self, offset: u32) -> (u32, u32) {
+        let offset = (offset as usize).min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0);
+        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
+        (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+    }
+
+    /// The text of a line, counted from 1.
+    fn line(&self, number: u32) -> &'a str {
+        let start = (number as usize).checked_sub(1).and_then(|at| self.starts.get(at)).copied();
+        start.and_then(|start| self.text.get(start..)).and_then(|rest| rest.lines().next()).unwrap_or_default()
+    }
 }
 
 /// All findings in the order of files and lines.
 fn placed(examined: &[Examined]) -> Vec<Placed<'_>> {
     let mut all = Vec::new();
     for one in examined {
-        let text = &one.source.text;
+        let lines = Lines::of(&one.source.text);
         let mut seen = std::collections::BTreeMap::new();
         for found in &one.found {
-            let start = line_column(text, found.span.start);
-            let line = text.lines().nth(start.0 as usize - 1).unwrap_or_default().trim();
-            let hash = Digest::of(format!("{}\n{line}", found.rule).as_bytes());
+            let start = lines.position(found.span.start);
+            let hash = Digest::of(format!("{}\n{}", found.rule, lines.line(start.0).trim()).as_bytes());
             let count = seen.entry(hash.clone()).and_modify(|count| *count += 1).or_insert(1);
             all.push(Placed {
                 file: &one.source.shown,
                 found,
                 start,
-                end: line_column(text, found.span.end.max(found.span.start)),
+                end: lines.position(found.span.end.max(found.span.start)),
+                edits: edits(found, &lines),
                 fingerprint: format!("{}:{count}", hash.hex().get(..16).unwrap_or_default()),
             });
         }
     }
     all
+}
+
+/// Where the edits of a finding's fix begin and end, and their texts.
+fn edits<'a>(found: &'a Diagnostic, lines: &Lines<'_>) -> Vec<PlacedEdit<'a>> {
+    let edits = found.fix.iter().flat_map(|fix| &fix.edits);
+    edits.map(|edit| (lines.position(edit.span.start), lines.position(edit.span.end), edit.text.as_str())).collect()
 }
 
 /// What the rule says in general; for a plain error, that.

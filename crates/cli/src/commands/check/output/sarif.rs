@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
-use cooper_dockerfile::{Fix, Severity, line_column, lint};
+use cooper_dockerfile::{Fix, Severity, lint};
 use serde_json::{Value, json};
 
 use super::{Placed, level, message, placed, summary};
@@ -23,8 +23,7 @@ pub(super) fn document(examined: &[Examined]) -> String {
     found.truncate(RESULTS_MAX);
     let rules: BTreeSet<&str> = found.iter().map(|placed| placed.found.rule).collect();
     let rules: Vec<&str> = rules.into_iter().collect();
-    let text_of = |file: &str| examined.iter().find(|one| one.source.shown == file).map_or("", |one| &one.source.text);
-    let results: Vec<Value> = found.iter().map(|placed| result(placed, &rules, text_of(placed.file))).collect();
+    let results: Vec<Value> = found.iter().map(|placed| result(placed, &rules)).collect();
     let driver = json!({
         "name": "cooper",
         "version": env!("CARGO_PKG_VERSION"),
@@ -53,7 +52,7 @@ fn descriptor(id: &str) -> Value {
     })
 }
 
-fn result(placed: &Placed<'_>, rules: &[&str], text: &str) -> Value {
+fn result(placed: &Placed<'_>, rules: &[&str]) -> Value {
     let index = rules.binary_search(&placed.found.rule).unwrap_or(0);
     let artifact = artifact(placed.file);
     let mut result = json!({
@@ -65,20 +64,14 @@ fn result(placed: &Placed<'_>, rules: &[&str], text: &str) -> Value {
         "partialFingerprints": {"primaryLocationLineHash": placed.fingerprint},
     });
     if let Some(fix) = &placed.found.fix {
-        result["fixes"] = json!([fix_of(fix, &artifact, text)]);
+        result["fixes"] = json!([fix_of(fix, &artifact, placed)]);
     }
     result
 }
 
-fn fix_of(fix: &Fix, artifact: &Value, text: &str) -> Value {
-    let replacements: Vec<Value> = fix
-        .edits
-        .iter()
-        .map(|edit| {
-            let deleted = region(line_column(text, edit.span.start), line_column(text, edit.span.end));
-            json!({"deletedRegion": deleted, "insertedContent": {"text": edit.text}})
-        })
-        .collect();
+fn fix_of(fix: &Fix, artifact: &Value, placed: &Placed<'_>) -> Value {
+    let replacement = |(start, end, text): &super::PlacedEdit<'_>| json!({"deletedRegion": region(*start, *end), "insertedContent": {"text": text}});
+    let replacements: Vec<Value> = placed.edits.iter().map(replacement).collect();
     json!({
         "description": {"text": fix.title},
         "artifactChanges": [{"artifactLocation": artifact, "replacements": replacements}],

@@ -129,3 +129,14 @@ fn fingerprints_stay_when_lines_are_added_above() {
 fn placed_fingerprints(examined: Vec<Examined>) -> Vec<String> {
     placed(&examined).into_iter().map(|placed| placed.fingerprint).collect()
 }
+
+#[test]
+fn places_are_those_the_drawing_has() {
+    let text = "aé\n\nb\r\nc";
+    let lines = Lines::of(text);
+    for offset in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+        let offset = u32::try_from(offset).unwrap();
+        assert_eq!(lines.position(offset), cooper_dockerfile::line_column(text, offset), "{offset}");
+    }
+    assert_eq!((lines.line(1), lines.line(3), lines.line(4), lines.line(9)), ("aé", "b", "c", ""));
+}
