@@ -4,6 +4,7 @@
 
 mod assemble;
 mod build;
+mod carry;
 mod copy;
 mod engine;
 mod error;
@@ -13,6 +14,7 @@ mod export;
 mod files;
 mod filesystem;
 mod journal;
+mod location;
 mod ops;
 mod request;
 mod run;
@@ -23,12 +25,14 @@ mod transfer;
 mod worker;
 
 pub use build::build;
+pub use carry::{Carried, Carry, carry};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
 pub use explain::{Explanation, explain};
 pub use export::Format;
 pub use journal::{Journal, State};
+pub use location::Location;
 pub use request::{Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
