@@ -79,10 +79,11 @@ impl Stages {
         self.global.get(name)
     }
 
-    /// The value given to an ARG of a stage.
-    pub(crate) fn arg(&self, index: usize, name: &str) -> Option<&str> {
-        let args = &self.stages.get(index)?.as_ref()?.end.build_args;
-        args.iter().rfind(|(arg, _)| arg == name)?.1.as_deref()
+    /// The ARGs of a stage and of those it is based on, with the values given to them; the last of a name counts.
+    pub(crate) fn args(&self, index: usize) -> BTreeMap<&str, &str> {
+        let stage = self.stages.get(index).and_then(Option::as_ref);
+        let args = stage.into_iter().flat_map(|stage| &stage.end.build_args);
+        args.map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default())).collect()
     }
 }
 

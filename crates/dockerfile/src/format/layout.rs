@@ -2,8 +2,6 @@
 //!
 //! Does not know what the bytes mean beyond their class.
 
-use std::collections::BTreeSet;
-
 use super::blanks::{Class, is_blank};
 use super::json;
 use super::statement::{Part, Statement};
@@ -56,9 +54,11 @@ struct Cell<'a> {
 pub(super) fn lines(statement: &Statement<'_>, classes: &[Class], unit: Unit, escape: char) -> Option<Vec<String>> {
     let cells = cells(statement, classes)?;
     let shell = classes.contains(&Class::Loose);
-    let widths: BTreeSet<usize> = (1..cells.len()).filter_map(|i| movable(&cells, i)).collect();
+    let mut widths: Vec<usize> = (1..cells.len()).filter_map(|i| movable(&cells, i)).collect();
+    widths.sort_unstable();
+    widths.dedup();
     let level = |cell: &Cell<'_>, width: usize| match shell {
-        true => 1 + widths.range(..width).count().min(LEVELS_MAX - 1),
+        true => 1 + widths.partition_point(|other| *other < width).min(LEVELS_MAX - 1),
         false => usize::from(cell.text != "]"),
     };
     let mut out = Vec::new();

@@ -24,6 +24,8 @@ pub(super) fn loose_blanks(text: &str) -> Option<Vec<usize>> {
     }
     let mut found = Vec::new();
     let mut inside: Vec<Inside> = Vec::new();
+    // Of these, quotes and braces.
+    let mut kept = 0;
     let mut chars = text.char_indices().peekable();
     while let Some((at, ch)) = chars.next() {
         let top = inside.last().copied();
@@ -31,24 +33,32 @@ pub(super) fn loose_blanks(text: &str) -> Option<Vec<usize>> {
             '\\' => {
                 chars.next()?;
             }
-            ' ' | '\t' if inside.iter().all(|inside| *inside == Inside::Paren) => found.push(at),
+            ' ' | '\t' if kept == 0 => found.push(at),
             '"' if top == Some(Inside::Quotes) => {
                 inside.pop();
+                kept -= 1;
             }
-            '"' => inside.push(Inside::Quotes),
+            '"' => {
+                inside.push(Inside::Quotes);
+                kept += 1;
+            }
             '\'' if top == Some(Inside::Brace) => return None,
             '\'' if top != Some(Inside::Quotes) => {
                 chars.find(|(_, ch)| *ch == '\'')?;
             }
             '`' => skip_backquoted(&mut chars)?,
             '$' if chars.next_if(|(_, next)| *next == '(').is_some() => inside.push(Inside::Paren),
-            '$' if chars.next_if(|(_, next)| *next == '{').is_some() => inside.push(Inside::Brace),
+            '$' if chars.next_if(|(_, next)| *next == '{').is_some() => {
+                inside.push(Inside::Brace);
+                kept += 1;
+            }
             '(' if top != Some(Inside::Quotes) => inside.push(Inside::Paren),
             ')' if top == Some(Inside::Paren) => {
                 inside.pop();
             }
             '}' if top == Some(Inside::Brace) => {
                 inside.pop();
+                kept -= 1;
             }
             _ => {}
         }

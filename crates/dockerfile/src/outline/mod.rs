@@ -4,7 +4,7 @@
 
 mod targets;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cooper_llb::{MountKind, Op};
 
@@ -86,13 +86,13 @@ fn stage_name(instruction: &Instruction) -> Option<String> {
     }
 }
 
-/// The rest of the first comment that begins with the name.
+/// What the comments above an instruction say of each name: the rest of the first that begins with it.
+fn descriptions<'a>(comments: &[&'a str]) -> BTreeMap<&'a str, &'a str> {
+    comments.iter().rev().filter_map(|comment| comment.split_once(' ')).collect()
+}
+
 fn description(comments: &[&str], name: &str) -> String {
-    if name.is_empty() {
-        return String::new();
-    }
-    let after = |comment: &&str| comment.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
-    comments.iter().find_map(after).unwrap_or_default()
+    descriptions(comments).get(name).copied().unwrap_or_default().to_owned()
 }
 
 /// The ARGs of the stages that are needed, and the global ones that these or their FROMs use.
@@ -100,17 +100,22 @@ fn arguments(file: &Dockerfile, comments: &[Vec<&str>], stages: &Stages, args: &
     let mut found: Vec<Arg> = Vec::new();
     let mut used = BTreeSet::new();
     let mut stage = None;
+    let mut values = BTreeMap::new();
     for (at, instruction) in file.instructions.iter().enumerate() {
         match &instruction.kind {
             InstructionKind::From(from) => {
                 stage = Some(stage.map_or(0, |stage| stage + 1));
+                values = stages.args(stage.unwrap_or(0));
                 if stages.needs(stage.unwrap_or(0)) {
                     let words = [Some(&from.image), from.platform.as_ref()];
                     words.into_iter().flatten().for_each(|word| used.extend(variables(word, file.escape)));
                 }
             }
             InstructionKind::Arg(pairs) => {
-                let Some(stage) = stage.filter(|stage| stages.needs(*stage)) else { continue };
+                if !stage.is_some_and(|stage| stages.needs(stage)) {
+                    continue;
+                }
+                let above = descriptions(&comments[at]);
                 for (name, default) in pairs {
                     // Without a default of its own it is the global one, if there is such.
                     let inherits = default.is_none() && !args.build_args.contains_key(&name.text);
@@ -118,8 +123,8 @@ fn arguments(file: &Dockerfile, comments: &[Vec<&str>], stages: &Stages, args: &
                         used.insert(name.text.clone());
                         continue;
                     }
-                    let value = stages.arg(stage, &name.text).unwrap_or_default().to_owned();
-                    found.push(arg(instruction, &comments[at], name, value));
+                    let value = values.get(name.text.as_str()).copied().unwrap_or_default();
+                    found.push(arg(instruction, &above, name, value));
                 }
             }
             _ => {}
@@ -147,18 +152,23 @@ fn global_arguments(
     let global: Vec<_> = global.take_while(|(_, instruction)| stage_name(instruction).is_none()).collect();
     for (at, instruction) in global.into_iter().rev() {
         let InstructionKind::Arg(pairs) = &instruction.kind else { continue };
+        let above = descriptions(&comments[at]);
         for (name, default) in pairs.iter().rev().filter(|(name, _)| used.contains(&name.text)).collect::<Vec<_>>() {
             used.extend(default.iter().flat_map(|word| variables(word, file.escape)));
-            let value = stages.global(&name.text).unwrap_or_default().to_owned();
-            found.push(arg(instruction, &comments[at], name, value));
+            found.push(arg(instruction, &above, name, stages.global(&name.text).unwrap_or_default()));
         }
     }
     found.reverse();
     found
 }
 
-fn arg(instruction: &Instruction, comments: &[&str], name: &Word, value: String) -> Arg {
-    Arg { name: name.text.clone(), description: description(comments, &name.text), value, lines: instruction.lines }
+fn arg(instruction: &Instruction, above: &BTreeMap<&str, &str>, name: &Word, value: &str) -> Arg {
+    Arg {
+        name: name.text.clone(),
+        description: above.get(name.text.as_str()).copied().unwrap_or_default().to_owned(),
+        value: value.to_owned(),
+        lines: instruction.lines,
+    }
 }
 
 /// Names of the variables in a word.
@@ -168,21 +178,24 @@ fn variables(word: &Word, escape: char) -> Vec<String> {
 }
 
 fn mounts(stages: &Stages, outline: &mut Outline) {
-    let add = |list: &mut Vec<Asked>, name: &str, required, lines| {
-        if !list.iter().any(|asked| asked.name == name) {
-            list.push(Asked { name: name.to_owned(), required, lines });
-        }
-    };
+    let mut seen = BTreeSet::new();
     for step in stages.steps() {
         let Op::Exec(exec) = &step.op else { continue };
         for mount in &exec.mounts {
+            let (kind, id) = match &mount.kind {
+                MountKind::Secret { id, .. } => ("secret", id),
+                MountKind::Ssh { id, .. } => ("ssh", id),
+                MountKind::Cache { id, .. } => ("cache", id),
+                _ => continue,
+            };
+            if !seen.insert((kind, id.as_str())) {
+                continue;
+            }
+            let asked = |required| Asked { name: id.clone(), required, lines: step.lines };
             match &mount.kind {
-                MountKind::Secret { id, required, .. } => add(&mut outline.secrets, id, *required, step.lines),
-                MountKind::Ssh { id, required, .. } => add(&mut outline.ssh, id, *required, step.lines),
-                MountKind::Cache { id, .. } if !outline.caches.iter().any(|(known, _)| known == id) => {
-                    outline.caches.push((id.clone(), step.lines));
-                }
-                _ => {}
+                MountKind::Secret { required, .. } => outline.secrets.push(asked(*required)),
+                MountKind::Ssh { required, .. } => outline.ssh.push(asked(*required)),
+                _ => outline.caches.push((id.clone(), step.lines)),
             }
         }
     }

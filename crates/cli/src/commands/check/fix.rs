@@ -30,7 +30,7 @@ pub(crate) enum How {
     Verify,
 }
 
-/// Mends a file, or prints how it would. What is left is returned.
+/// Mends a file, or prints how it would. What is in the file afterwards is returned.
 pub(super) async fn fix(args: &Check, at: &Surroundings, before: Examined) -> CommandResult<Examined> {
     let text = before.source.text.clone();
     let wanted = |fix: &Fix| fix.safe || args.fix.contains(&How::Unsafe);
@@ -41,7 +41,7 @@ pub(super) async fn fix(args: &Check, at: &Surroundings, before: Examined) -> Co
     let shown = after.source.shown.clone();
     if args.diff {
         data(&diff(&shown, &text, &after.source.text))?;
-        return Ok(after);
+        return Ok(after.with_text(text));
     }
     let Some(path) = after.source.path.clone() else {
         return Err(CommandError::usage("standard input cannot be mended in place").with_hint("add `--diff`"));
