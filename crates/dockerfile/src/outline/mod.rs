@@ -17,7 +17,7 @@ pub use targets::{Target, targets};
 /// The parameters of one target, those of the stages it needs included, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outline {
-    /// The stage's name as written; empty if it has none.
+    /// The stage's name in lower case; empty if it has none.
     pub name: String,
     /// The comment `# NAME text` above its FROM.
     pub description: String,
@@ -78,10 +78,12 @@ fn errors(found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     found.into_iter().filter(|found| found.severity == Severity::Error).collect()
 }
 
-/// The name of a FROM, empty if it has none; `None` for other instructions.
+/// The name of a FROM in lower case, empty if it has none; `None` for other instructions.
 fn stage_name(instruction: &Instruction) -> Option<String> {
     match &instruction.kind {
-        InstructionKind::From(from) => Some(from.name.as_ref().map(|name| name.text.clone()).unwrap_or_default()),
+        InstructionKind::From(from) => {
+            Some(from.name.as_ref().map(|name| name.text.to_lowercase()).unwrap_or_default())
+        }
         _ => None,
     }
 }

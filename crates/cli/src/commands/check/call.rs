@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cooper_dockerfile::ast::Dockerfile;
 use cooper_dockerfile::outline::{Asked, Outline, Target, outline, targets};
 use cooper_dockerfile::{Args, Diagnostic, Severity, diagnose, line_column, lint, parse, render};
 use serde_json::{Map, Value, json};
@@ -67,11 +68,11 @@ impl Call {
     }
 
     fn check(self, name: &str, text: &str, args: &Args) -> CommandResult {
-        let found = build_checks(text, args);
+        let (file, found) = build_checks(text, args);
         let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.rule == "syntax");
         match self.json {
-            true => print_json(&check_document(name, text, &warnings, errors.first()))?,
-            false => data(&sanitise::text(&check_text(name, text, &warnings)))?,
+            true => print_json(&check_document((name, text, &file), &warnings, errors.first()))?,
+            false => data(&sanitise::text(&check_text((name, text, &file), &warnings)))?,
         }
         if errors.is_empty() && (warnings.is_empty() || self.ignore_status) {
             return Ok(());
@@ -103,7 +104,7 @@ impl Call {
     }
 }
 
-type Read = (cooper_dockerfile::ast::Dockerfile, CommandResult);
+type Read = (Dockerfile, CommandResult);
 
 fn read(name: &str, text: &str) -> CommandResult<Read> {
     let (file, found) = parse(text);
@@ -119,7 +120,7 @@ fn unreadable(name: &str, text: &str, errors: &[Diagnostic]) -> CommandError {
 }
 
 /// What `cooper build` would warn of and fail with, as far as that is known without base images.
-fn build_checks(text: &str, args: &Args) -> Vec<Diagnostic> {
+fn build_checks(text: &str, args: &Args) -> (Dockerfile, Vec<Diagnostic>) {
     let (file, mut found) = parse(text);
     if found.iter().all(|found| found.severity != Severity::Error) {
         let check = args.build_args.get("BUILDKIT_DOCKERFILE_CHECK").map(String::as_str);
@@ -127,8 +128,11 @@ fn build_checks(text: &str, args: &Args) -> Vec<Diagnostic> {
         found.extend(diagnose(&file, args));
     }
     found.sort_by_key(|found| found.span.start);
-    found
+    (file, found)
 }
+
+/// Name, text and what was read from it.
+type Source<'a> = (&'a str, &'a str, &'a Dockerfile);
 
 /// Docker's page of a rule: its name in lower case with hyphens.
 fn url(rule: &str) -> Option<String> {
@@ -151,12 +155,20 @@ fn url(rule: &str) -> Option<String> {
     Some(format!("https://docs.docker.com/go/dockerfile/rule/{name}/"))
 }
 
-fn lines_of(text: &str, found: &Diagnostic) -> (u32, u32) {
+/// The lines of the instruction a finding is in, as BuildKit gives them; those of the finding itself outside of one.
+fn lines_of(text: &str, file: &Dockerfile, found: &Diagnostic) -> (u32, u32) {
+    let next = file.instructions.partition_point(|instruction| instruction.span.start <= found.span.start);
+    let instruction = next.checked_sub(1).and_then(|at| file.instructions.get(at));
+    if let Some(instruction) = instruction.filter(|instruction| found.span.start < instruction.span.end)
+        && found.rule != "NoEmptyContinuation"
+    {
+        return instruction.lines;
+    }
     let last = found.span.end.saturating_sub(1).max(found.span.start);
     (line_column(text, found.span.start).0, line_column(text, last).0)
 }
 
-fn check_text(name: &str, text: &str, warnings: &[Diagnostic]) -> String {
+fn check_text((name, text, file): Source<'_>, warnings: &[Diagnostic]) -> String {
     let mut out = match warnings.len() {
         0 => return "Check complete, no warnings found.\n".to_owned(),
         1 => "Check complete, 1 warning has been found!\n".to_owned(),
@@ -166,7 +178,7 @@ fn check_text(name: &str, text: &str, warnings: &[Diagnostic]) -> String {
         let url = url(warning.rule).map(|url| format!(" - {url}")).unwrap_or_default();
         let detail = warning.hint.as_ref().map_or(String::new(), |hint| format!(" ({hint})"));
         out += &format!("\nWARNING: {}{url}\n{}{detail}\n", warning.rule, warning.message);
-        out += &source_lines(name, text, lines_of(text, warning));
+        out += &source_lines(name, text, lines_of(text, file, warning));
     }
     out
 }
@@ -191,7 +203,7 @@ fn location((first, last): (u32, u32)) -> Value {
     json!({"ranges": [{"start": {"line": first}, "end": {"line": last}}]})
 }
 
-fn check_document(name: &str, text: &str, warnings: &[Diagnostic], error: Option<&Diagnostic>) -> Value {
+fn check_document((name, text, file): Source<'_>, warnings: &[Diagnostic], error: Option<&Diagnostic>) -> Value {
     let warning = |found: &Diagnostic| {
         let mut fields = Map::new();
         fields.insert("ruleName".into(), found.rule.into());
@@ -199,7 +211,7 @@ fn check_document(name: &str, text: &str, warnings: &[Diagnostic], error: Option
         fields.extend(url(found.rule).map(|url| ("url".into(), url.into())));
         let detail = found.hint.as_ref().map_or(found.message.clone(), |hint| format!("{} ({hint})", found.message));
         fields.insert("detail".into(), detail.into());
-        fields.insert("location".into(), location(lines_of(text, found)));
+        fields.insert("location".into(), location(lines_of(text, file, found)));
         Value::Object(fields)
     };
     let warnings: Value = match warnings.is_empty() {
@@ -209,7 +221,7 @@ fn check_document(name: &str, text: &str, warnings: &[Diagnostic], error: Option
     let source = json!({"filename": name, "language": "Dockerfile", "data": STANDARD.encode(text)});
     let mut document = json!({"warnings": warnings, "sources": [source]});
     if let Some(error) = error {
-        document["buildError"] = json!({"message": error.message, "location": location(lines_of(text, error))});
+        document["buildError"] = json!({"message": error.message, "location": location(lines_of(text, file, error))});
     }
     document
 }
@@ -341,8 +353,8 @@ mod tests {
 
     use super::*;
 
-    const TEXT: &str = "# V is the version\nARG V=1\n# build makes it\nFROM a:$V AS build\nRUN --mount=type=secret,id=s,required --mount=type=ssh true\n\
-        FROM scratch AS out\nCOPY --from=build /x /\nCMD run\n";
+    const TEXT: &str = "# V is the version\nARG V=1\n# build makes it\nFROM a:$V AS Build\nRUN --mount=type=secret,id=s,required --mount=type=ssh true\n\
+        FROM scratch AS out\nCOPY --from=build /x /\nCMD run \\\n  it\n";
 
     fn args() -> Args {
         Args::new(Platform::new("linux", "amd64"))
@@ -372,8 +384,9 @@ mod tests {
         let (file, _) = parse(TEXT);
         insta::assert_snapshot!(outline_text(&outline(&file, &args()).unwrap()));
         insta::assert_snapshot!(targets_text(&targets(&file)));
-        insta::assert_snapshot!(check_text("Dockerfile", TEXT, &build_checks(TEXT, &args())));
-        assert_eq!(check_text("Dockerfile", TEXT, &[]), "Check complete, no warnings found.\n");
+        let (file, found) = build_checks(TEXT, &args());
+        insta::assert_snapshot!(check_text(("Dockerfile", TEXT, &file), &found));
+        assert_eq!(check_text(("Dockerfile", TEXT, &file), &[]), "Check complete, no warnings found.\n");
     }
 
     #[test]
