@@ -123,7 +123,8 @@ fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Optio
     Ok(Some((read_file(&file)?, name)))
 }
 
-fn read_file(path: &Path) -> CommandResult<String> {
+/// The text of a file of at most [`TEXT_MAX`] bytes.
+pub(crate) fn read_file(path: &Path) -> CommandResult<String> {
     let shown = path.display();
     let failed = |error| CommandError::failure(format!("cannot read `{shown}`")).with_source(error);
     let metadata = std::fs::metadata(path).map_err(failed)?;

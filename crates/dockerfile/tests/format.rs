@@ -88,6 +88,8 @@ fn continuations() {
         "FROM a\nRUN --mount=type=ssh \\\n  --network=none \\\n  b\n",
         "FROM a\nRUN --mount=type=ssh \\\n    --network=none \\\n    b\n",
     );
+    // What is one column off is meant to be in line.
+    check("FROM a\nRUN b \\\n    c \\\n     d \\\n        e\n", "FROM a\nRUN b \\\n    c \\\n    d \\\n        e\n");
     // Words that go on in the next line, and quotes.
     unchanged("FROM a\nRUN b\\\nc\n");
     unchanged("FROM a\nRUN echo 'b \\\n   c' \"d \\\n   e\" `f \\\n   g` ${h:-i \\\n   j}\n");

@@ -190,11 +190,15 @@ fn privileged_fixes_are_verified_by_building() {
     let dirty = "FROM base\nCMD run it\n";
     cooper.put("Dockerfile", dirty);
     let out = check(&cooper, &["--fix=unsafe,verify"]);
-    assert_eq!(out.code, 2);
+    assert_eq!(out.code, 1);
     assert!(out.stderr.contains("Cmd of the config was"), "{}", out.stderr);
     assert_eq!(cooper.get("Dockerfile"), dirty, "nothing is written");
     check(&cooper, &["--fix=unsafe,verify", "--force"]).ok();
     assert_eq!(cooper.get("Dockerfile"), "FROM base\nCMD [\"run\", \"it\"]\n");
+    cooper.put("Dockerfile", "FROM base as out\nRUN exit 3\n");
+    let out = check(&cooper, &["--fix=verify"]);
+    assert!(out.code == 1 && out.stderr.contains("`exit 3` exited with 3"), "{}", out.stderr);
+    assert!(cooper.get("Dockerfile").starts_with("FROM base as"), "nothing is written");
 }
 
 #[test]

@@ -54,11 +54,9 @@ struct Cell<'a> {
 pub(super) fn lines(statement: &Statement<'_>, classes: &[Class], unit: Unit, escape: char) -> Option<Vec<String>> {
     let cells = cells(statement, classes)?;
     let shell = classes.contains(&Class::Loose);
-    let mut widths: Vec<usize> = (1..cells.len()).filter_map(|i| movable(&cells, i)).collect();
-    widths.sort_unstable();
-    widths.dedup();
+    let levels = levels((1..cells.len()).filter_map(|i| movable(&cells, i)).collect());
     let level = |cell: &Cell<'_>, width: usize| match shell {
-        true => 1 + widths.partition_point(|other| *other < width).min(LEVELS_MAX - 1),
+        true => levels.partition_point(|least| *least <= width).min(LEVELS_MAX),
         false => usize::from(cell.text != "]"),
     };
     let mut out = Vec::new();
@@ -75,6 +73,18 @@ pub(super) fn lines(statement: &Statement<'_>, classes: &[Class], unit: Unit, es
     }
     let fits = out.iter().all(|line| line.len() <= LINE_BYTES_MAX);
     fits.then_some(out)
+}
+
+/// The least width of each level: widths that differ by a single column are one level.
+fn levels(mut widths: Vec<usize>) -> Vec<usize> {
+    widths.sort_unstable();
+    let mut levels: Vec<usize> = Vec::new();
+    for width in widths {
+        if levels.last().is_none_or(|least| width - least > 1) {
+            levels.push(width);
+        }
+    }
+    levels
 }
 
 /// The columns before cell `i` if blanks there, or at the end of the one before, may be arranged.

@@ -435,10 +435,10 @@ RUN --mount=target=/x,typo=1 a
 ",
         &args(),
         r#"Error syntax at "type=cache,target=/": invalid mount target `/` (a mount cannot take the place of the root)
-Error syntax at "type=cach,target=/x": unknown mount type `cach` (did you mean `cache`?)
+Error syntax at "type=cach": unknown mount type `cach` (did you mean `cache`?)
 Error syntax at "type=ssh,source=x": a mount of type ssh has no `source`
 Error syntax at "type=secret": the secret has no `id` (write `type=secret,id=<name>`)
-Error syntax at "target=/x,typo=1": unknown mount option `typo` in `typo=1` (did you mean `type`?)
+Error syntax at "typo=1": unknown mount option `typo` in `typo=1` (did you mean `type`?)
 "#,
     );
 }

@@ -399,9 +399,9 @@ mod tests {
         let mut list = targets_document(&targets(&file), TEXT);
         list["sources"] = json!("..");
         insta::assert_snapshot!(list);
-        let warnings = build_checks(TEXT, &args());
-        let mut check =
-            check_document("Dockerfile", TEXT, &warnings, Some(&Diagnostic::error(warnings[0].span, "bad")));
+        let (file, warnings) = build_checks(TEXT, &args());
+        let error = Diagnostic::error(warnings[0].span, "bad");
+        let mut check = check_document(("Dockerfile", TEXT, &file), &warnings, Some(&error));
         check["sources"] = json!("..");
         insta::assert_snapshot!(check);
     }

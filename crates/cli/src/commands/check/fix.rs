@@ -9,7 +9,7 @@ use cooper_dockerfile::{Diagnostic, Fix, apply_fixes};
 
 use super::examine::Examined;
 use super::{Check, counted, verify};
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, Kind};
 use crate::output::{data, note};
 use crate::surroundings::Surroundings;
 
@@ -47,7 +47,12 @@ pub(super) async fn fix(args: &Check, at: &Surroundings, before: Examined) -> Co
         return Err(CommandError::usage("standard input cannot be mended in place").with_hint("add `--diff`"));
     };
     if args.fix.contains(&How::Verify) {
-        verify::verify(args, at, &after.source, &text).await?;
+        // A failed build is no unreadable file.
+        let failed = |error: CommandError| match error.kind {
+            Kind::Failure => error.with_kind(Kind::Code(1)),
+            _ => error,
+        };
+        verify::verify(args, at, &after.source, &text).await.map_err(failed)?;
     }
     write_file(&path, after.source.text.as_bytes())?;
     note(&format!("mended {} in `{shown}`", counted(fixed, "finding")));
@@ -80,6 +85,7 @@ fn to_the_end(mut examined: Examined, wanted: &dyn Fn(&Fix) -> bool) -> (Examine
 /// What changes, as a unified diff.
 pub(crate) fn diff(name: &str, before: &str, after: &str) -> String {
     let name = crate::sanitise::line(name);
+    let name = name.trim_start_matches('/');
     let diff = similar::TextDiff::configure().timeout(DIFF_MAX).diff_lines(before, after);
     let unified = diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string();
     crate::sanitise::text(&unified).to_string()

@@ -11,13 +11,11 @@ use serde::Deserialize;
 
 use super::files::Source;
 use super::{Check, hadolint};
+use crate::context;
 use crate::error::{CommandError, CommandResult};
 
 /// Names of settings files, in the order they are looked for in each directory.
 const NAMES: [&str; 3] = ["cooper.toml", ".hadolint.yaml", ".hadolint.yml"];
-
-/// Largest settings file read.
-const FILE_MAX: u64 = 1 << 20;
 
 /// `--fail-on`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
@@ -189,11 +187,7 @@ fn find_file(dockerfile: Option<&Path>) -> Option<PathBuf> {
 
 fn read(path: &Path) -> CommandResult<Table> {
     let shown = path.display();
-    let failed = |error| CommandError::failure(format!("cannot read `{shown}`")).with_source(error);
-    if path.metadata().map_err(failed)?.len() > FILE_MAX {
-        return Err(CommandError::failure(format!("`{shown}` is larger than {FILE_MAX} bytes")));
-    }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let text = context::read_file(path)?;
     let wrong = |why: String| CommandError::usage(format!("`{shown}` cannot be used: {}", why.trim_end()));
     match path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
         true => hadolint::table(&text).map_err(wrong),

@@ -16,7 +16,7 @@ use super::Check;
 use super::files::Source;
 use crate::commands::build;
 use crate::engine_calls;
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, Kind};
 use crate::output::note;
 use crate::progress::{Mode, Progress};
 use crate::sanitise;
@@ -85,7 +85,11 @@ async fn built(args: &Check, at: &Surroundings, source: &Source, context: &Path,
     request.exports = vec![export(ExportKind::Tar, "tree.tar"), export(ExportKind::Oci { tar: false }, "image")];
     let progress = Arc::new(Progress::start(Mode::Quiet.fold(false, false)));
     let machinery = engine_calls::Machinery::default();
-    let outcome = engine_calls::build(at, machinery, request, Arc::new(session), Arc::clone(&progress) as _).await;
+    let building = engine_calls::build(at, machinery, request, Arc::new(session), Arc::clone(&progress) as _);
+    let outcome = tokio::select! {
+        outcome = building => outcome,
+        code = crate::terminal::interrupted() => Err(CommandError::new(Kind::Code(code), "the build was stopped")),
+    };
     progress.finish();
     read(&outcome?, scratch.path())
 }
