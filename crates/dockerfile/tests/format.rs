@@ -80,7 +80,7 @@ fn continuations() {
         "FROM a\nRUN if b; then \\\n  c; \\\n    d; \\\n  fi\n",
         "FROM a\nRUN if b; then \\\n    c; \\\n        d; \\\n    fi\n",
     );
-    check("FROM a\nRUN b && \\\nc; \\\n e\n", "FROM a\nRUN b && \\\n    c; \\\n        e\n");
+    check("FROM a\nRUN b && \\\nc; \\\n  e\n", "FROM a\nRUN b && \\\n    c; \\\n        e\n");
     check("FROM a\nRUN b \\\n\tc \\\n\t\td\n", "FROM a\nRUN b \\\n\tc \\\n\t\td\n");
     check("FROM a\nRUN b \\\n  \\\n  c\n", "FROM a\nRUN b \\\n    c\n");
     check("FROM a\nCOPY b \\\n     c \\\n     /d/\n", "FROM a\nCOPY b \\\n    c \\\n    /d/\n");

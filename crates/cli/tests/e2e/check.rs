@@ -197,7 +197,7 @@ fn privileged_fixes_are_verified_by_building() {
     assert_eq!(cooper.get("Dockerfile"), "FROM base\nCMD [\"run\", \"it\"]\n");
     cooper.put("Dockerfile", "FROM base as out\nRUN exit 3\n");
     let out = check(&cooper, &["--fix=verify"]);
-    assert!(out.code == 1 && out.stderr.contains("`exit 3` exited with 3"), "{}", out.stderr);
+    assert!(out.code == 1 && out.stderr.contains("failed: exit code 3"), "{}", out.stderr);
     assert!(cooper.get("Dockerfile").starts_with("FROM base as"), "nothing is written");
 }
 
@@ -245,6 +245,9 @@ fn calls_instead_of_builds() {
     cooper.put("Dockerfile", "FROM scratch\nRUNN x\n");
     let out = cooper.run(&["build", "--check", "."]);
     assert!(out.code == 1 && out.stderr.contains("unknown instruction `RUNN`"), "{}", out.stderr);
+    cooper.put("Dockerfile", "FROM scratch\nCOPY hidden.log /\n");
+    cooper.put(".dockerignore", "*.log\n");
+    assert!(cooper.run(&["build", "--check", "."]).stdout.contains("WARNING: CopyIgnoredFile - https://"));
     assert!(!cooper.root().exists(), "no store is made");
 }
 

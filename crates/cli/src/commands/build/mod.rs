@@ -17,6 +17,7 @@ use cooper_oci::Platform;
 
 use crate::commands::build::unsupported::Unsupported;
 use crate::commands::check::call::Call;
+use crate::commands::check::context_of;
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::error::{CommandError, CommandResult, Kind};
 use crate::output;
@@ -175,7 +176,9 @@ pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
             cooper_dockerfile::Args::new(request.platforms.first().cloned().unwrap_or_else(Platform::host));
         wanted.build_args = request.build_args;
         wanted.target = request.target;
-        return call.run(&request.dockerfile_name, &request.dockerfile, &wanted);
+        let ignore = request.ignore.as_ref().map(|(text, _)| text.as_str());
+        let context = context_of(std::path::Path::new(&request.context_key), ignore);
+        return call.run(&request.dockerfile_name, &request.dockerfile, &wanted, Some(context));
     }
     let (request, session) = request::make(&args, &at.environment, &mut std::io::stdin())?;
     let mode = progress_mode(&args, at)?;

@@ -59,16 +59,16 @@ impl Call {
     }
 
     /// Prints it.
-    pub(crate) fn run(self, name: &str, text: &str, args: &Args) -> CommandResult {
+    pub(crate) fn run(self, name: &str, text: &str, args: &Args, context: Option<lint::Context>) -> CommandResult {
         match self.what {
-            What::Check => self.check(name, text, args),
+            What::Check => self.check(name, text, args, context),
             What::Outline => self.outline(name, text, args),
             What::Targets => self.targets(name, text),
         }
     }
 
-    fn check(self, name: &str, text: &str, args: &Args) -> CommandResult {
-        let (file, found) = build_checks(text, args);
+    fn check(self, name: &str, text: &str, args: &Args, context: Option<lint::Context>) -> CommandResult {
+        let (file, found) = build_checks(text, args, context);
         let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.rule == "syntax");
         match self.json {
             true => print_json(&check_document((name, text, &file), &warnings, errors.first()))?,
@@ -119,15 +119,21 @@ fn unreadable(name: &str, text: &str, errors: &[Diagnostic]) -> CommandError {
     error
 }
 
-/// What `cooper build` would warn of and fail with, as far as that is known without base images.
-fn build_checks(text: &str, args: &Args) -> (Dockerfile, Vec<Diagnostic>) {
+/// What BuildKit's rules say, and what `cooper build` would fail with, as far as that is known without base images.
+fn build_checks(text: &str, args: &Args, context: Option<lint::Context>) -> (Dockerfile, Vec<Diagnostic>) {
     let (file, mut found) = parse(text);
     if found.iter().all(|found| found.severity != Severity::Error) {
-        let check = args.build_args.get("BUILDKIT_DOCKERFILE_CHECK").map(String::as_str);
-        found.extend(lint::lint_with(&file, check));
+        let others = lint::rules().filter(|rule| rule.group != lint::Group::BuildKit);
+        let options = lint::Options {
+            severities: others.map(|rule| (rule.id.to_owned(), None)).collect(),
+            check: args.build_args.get("BUILDKIT_DOCKERFILE_CHECK").cloned(),
+            target: args.target.clone(),
+            context,
+            ..lint::Options::default()
+        };
         found.extend(diagnose(&file, args));
+        found = lint::check(text, &file, found, &options);
     }
-    found.sort_by_key(|found| found.span.start);
     (file, found)
 }
 
@@ -384,7 +390,7 @@ mod tests {
         let (file, _) = parse(TEXT);
         insta::assert_snapshot!(outline_text(&outline(&file, &args()).unwrap()));
         insta::assert_snapshot!(targets_text(&targets(&file)));
-        let (file, found) = build_checks(TEXT, &args());
+        let (file, found) = build_checks(TEXT, &args(), None);
         insta::assert_snapshot!(check_text(("Dockerfile", TEXT, &file), &found));
         assert_eq!(check_text(("Dockerfile", TEXT, &file), &[]), "Check complete, no warnings found.\n");
     }
@@ -399,7 +405,7 @@ mod tests {
         let mut list = targets_document(&targets(&file), TEXT);
         list["sources"] = json!("..");
         insta::assert_snapshot!(list);
-        let (file, warnings) = build_checks(TEXT, &args());
+        let (file, warnings) = build_checks(TEXT, &args(), None);
         let error = Diagnostic::error(warnings[0].span, "bad");
         let mut check = check_document(("Dockerfile", TEXT, &file), &warnings, Some(&error));
         check["sources"] = json!("..");

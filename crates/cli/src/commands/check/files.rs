@@ -104,15 +104,16 @@ fn in_context(dir: &str, file: &str, stdin: &mut dyn Read) -> CommandResult<Sour
         shown: inputs.name,
         path: (file != "-").then(|| PathBuf::from(file)),
         text: inputs.dockerfile,
-        context: Some(lint::Context::new(names(&inputs.context), ignore)),
+        context: Some(context_of(&inputs.context, ignore)),
         context_dir: Some(inputs.context),
     })
 }
 
-fn names(dir: &Path) -> Vec<String> {
+/// What the rules may know of a context.
+pub(crate) fn context_of(dir: &Path, ignore: Option<&str>) -> lint::Context {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> =
         entries.filter_map(|entry| entry.file_name().into_string().ok()).take(NAMES_MAX).collect();
     names.sort();
-    names
+    lint::Context::new(names, ignore)
 }

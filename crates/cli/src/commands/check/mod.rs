@@ -19,7 +19,7 @@ use crate::error::{CommandError, CommandResult, Kind};
 use crate::output::{data, note};
 use crate::surroundings::Surroundings;
 use examine::Examined;
-pub(crate) use files::files_of;
+pub(crate) use files::{context_of, files_of};
 pub(crate) use fix::{diff, write_file};
 
 /// Check Dockerfiles for mistakes and bad practice
@@ -123,7 +123,8 @@ async fn check(args: &Check, at: &Surroundings) -> CommandResult {
         let [source] = sources.as_slice() else {
             return Err(CommandError::usage("--call takes one Dockerfile").with_hint("name it"));
         };
-        return call.run(&source.shown, &source.text, &examine::args(args, &at.environment)?);
+        let args = examine::args(args, &at.environment)?;
+        return call.run(&source.shown, &source.text, &args, source.context.clone());
     }
     let mut examined = Vec::with_capacity(sources.len());
     let mut failed = false;
