@@ -144,6 +144,14 @@ fn local(name: String, dockerfile: String) -> Inputs {
     Inputs { context: Place::Empty, dockerfile_source: DockerfileSource::Given, name, dockerfile, ignore: None }
 }
 
+/// The text of a Dockerfile by itself; `-` is `stdin`.
+pub(crate) fn read_dockerfile(file: &str, stdin: &mut dyn Read) -> CommandResult<String> {
+    match file {
+        "-" => read_text(stdin, "the Dockerfile on standard input"),
+        file => read_file(Path::new(file)),
+    }
+}
+
 /// A local directory given on the command line, canonical.
 pub(crate) fn directory(path: &str) -> CommandResult<PathBuf> {
     let canonical = std::fs::canonicalize(path).map_err(|error| {
@@ -218,7 +226,8 @@ fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Optio
     Ok(Some((read_file(&file)?, name)))
 }
 
-fn read_file(path: &Path) -> CommandResult<String> {
+/// The text of a file of at most [`TEXT_MAX`] bytes.
+pub(crate) fn read_file(path: &Path) -> CommandResult<String> {
     let shown = path.display();
     let failed = |error| CommandError::failure(format!("cannot read `{shown}`")).with_source(error);
     let metadata = std::fs::metadata(path).map_err(failed)?;

@@ -9,6 +9,8 @@
 mod basics;
 #[path = "e2e/caching.rs"]
 mod caching;
+#[path = "e2e/check.rs"]
+mod check;
 #[path = "e2e/containers.rs"]
 mod containers;
 #[path = "e2e/errors.rs"]

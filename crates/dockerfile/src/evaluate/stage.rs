@@ -338,7 +338,8 @@ impl<'a> Evaluator<'a> {
                 self.spend(span, expanded.text.len()).then_some(expanded.text)
             }
             Err(error) => {
-                self.error(span, error.message);
+                let placed = error.at(&Word { text: text.to_owned(), span });
+                self.error(placed.span, placed.message);
                 None
             }
         }
@@ -355,7 +356,8 @@ impl<'a> Evaluator<'a> {
                 Some(expanded.text)
             }
             Err(error) => {
-                self.error(span, error.message);
+                let placed = error.at(&Word { text: text.to_owned(), span });
+                self.error(placed.span, placed.message);
                 None
             }
         }

@@ -193,7 +193,7 @@ fn required_variable() {
 ENV A="${B:?say B}"
 "#,
         &args(),
-        r#"Error syntax at "\"${B:?say B}\"": B: say B
+        r#"Error syntax at "${B:?say B}\"": B: say B
 "#,
     );
 }
@@ -434,10 +434,10 @@ RUN --mount=target=/x,typo=1 a
 ",
         &args(),
         r#"Error syntax at "type=cache,target=/": invalid mount target `/` (a mount cannot take the place of the root)
-Error syntax at "type=cach,target=/x": unknown mount type `cach` (did you mean `cache`?)
+Error syntax at "type=cach": unknown mount type `cach` (did you mean `cache`?)
 Error syntax at "type=ssh,source=x": a mount of type ssh has no `source`
 Error syntax at "type=secret": the secret has no `id` (write `type=secret,id=<name>`)
-Error syntax at "target=/x,typo=1": unknown mount option `typo` in `typo=1` (did you mean `type`?)
+Error syntax at "typo=1": unknown mount option `typo` in `typo=1` (did you mean `type`?)
 "#,
     );
 }
@@ -476,7 +476,7 @@ COPY $NOTHING /
 ",
         &args(),
         r#"Error syntax at "80/http": invalid port `80/http`: unknown protocol `http` (tcp, udp or sctp) (write ports as 80, 80-90 or 53/udp)
-Error syntax at "SIGFOO": invalid signal: SIGFOO (write a name such as SIGTERM or a number)
+Error syntax at "SIGFOO": invalid signal: SIGFOO (did you mean `SIGFPE`?)
 Error syntax at "$NOTHING": a VOLUME cannot be an empty string
 Warning UndefinedVar at "$NOTHING": usage of undefined variable '$NOTHING'
 Error syntax at "$NOTHING": the source `$NOTHING` is empty (write `.` for the whole context)
@@ -555,5 +555,28 @@ ENV A=$B
         &args(),
         r#"Error UndefinedVar at "$B": usage of undefined variable '$B'
 "#,
+    );
+}
+
+#[test]
+fn the_nearest_word_is_named() {
+    check(
+        "FROM scratch\nSTOPSIGNAL SIGTREM\n",
+        &args(),
+        "Error syntax at \"SIGTREM\": invalid signal: SIGTREM (did you mean `SIGTERM`?)\n",
+    );
+    check(
+        "FROM scratch\nHEALTHCHECK cdm x\n",
+        &args(),
+        "Error syntax at \"cdm\": HEALTHCHECK takes CMD or NONE, not `cdm` (did you mean `CMD`?)\n",
+    );
+}
+
+#[test]
+fn an_expansion_is_pointed_at_where_it_goes_wrong() {
+    check(
+        "FROM scratch\nENV A=ab${B:x}\n",
+        &args(),
+        "Error syntax at \":x}\": `:x` is not an operator of `${..}`; there are :- - :+ + :? ? # ## % %% / //\n",
     );
 }

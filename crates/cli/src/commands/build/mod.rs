@@ -14,9 +14,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{ArgAction, Args};
-use cooper_engine::{Event, EventSink, Outcome, Request};
+use cooper_engine::{DockerfileSource, Event, EventSink, Outcome, Request};
+use cooper_oci::Platform;
 
 use crate::commands::build::unsupported::Unsupported;
+use crate::commands::check::call::Call;
+use crate::commands::check::context_of;
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::error::{CommandError, CommandResult, Kind};
 use crate::limits::LimitFlags;
@@ -25,8 +28,8 @@ use crate::progress::{Mode, Progress};
 use crate::session::LocalSession;
 use crate::surroundings::Surroundings;
 
-pub(crate) use request::{image_name, platform};
-pub(crate) use values::{add_hosts, key_value};
+pub(crate) use request::{image_name, platform, request_of};
+pub(crate) use values::{add_hosts, build_args, key_value};
 
 /// Build an image from a Dockerfile
 #[derive(Args, Clone, Debug)]
@@ -149,6 +152,14 @@ pub(crate) struct Build {
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
 
+    /// Print instead of building: `check`, `outline` or `targets`, with `,format=json` as JSON [default: build]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) call: Option<String>,
+
+    /// Check the Dockerfile instead of building; short for `--call=check`
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
+
     /// How progress is shown
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) progress: Option<Mode>,
@@ -177,6 +188,13 @@ pub(crate) struct Build {
     pub(crate) unsupported: Unsupported,
 }
 
+impl Build {
+    /// The Dockerfile is looked at, and nothing built.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.check || self.call.as_deref().is_some_and(|call| call != "build")
+    }
+}
+
 /// `--timestamps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum TimestampsChoice {
@@ -188,6 +206,9 @@ pub(crate) enum TimestampsChoice {
 
 /// Builds.
 pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
+    if let Some(call) = call(&args)? {
+        return describe(call, &args, at);
+    }
     let (request, session) = request::make(&args, &at.environment, Box::new(std::io::stdin()))?;
     let mode = progress_mode(&args, at)?;
     let colours = !at.environment.is_set("NO_COLOR");
@@ -204,6 +225,29 @@ pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
         output::note(&outcome::summary(&outcome));
     }
     Ok(())
+}
+
+/// `--check` and `--call`; nothing for a build.
+fn call(args: &Build) -> CommandResult<Option<Call>> {
+    let text = if args.check { Some("check") } else { args.call.as_deref() };
+    text.filter(|text| *text != "build").map(Call::parse).transpose()
+}
+
+/// Answers `--call` and `--check` instead of building.
+fn describe(call: Call, args: &Build, at: &Surroundings) -> CommandResult {
+    let (request, _) = request::make(args, &at.environment, Box::new(std::io::stdin()))?;
+    if request.dockerfile_source != DockerfileSource::Given {
+        return Err(CommandError::usage(
+            "--call and --check need a Dockerfile that is at hand, not one of a remote context",
+        )
+        .with_hint("fetch it and name it with --file"));
+    }
+    let mut wanted = cooper_dockerfile::Args::new(request.platforms.first().cloned().unwrap_or_else(Platform::host));
+    wanted.build_args = request.build_args;
+    wanted.target = request.target;
+    let ignore = request.ignore.as_ref().map(|(text, _)| text.as_str());
+    let context = context_of(std::path::Path::new(&request.context_key), ignore);
+    call.run(&request.dockerfile_name, &request.dockerfile, &wanted, Some(context))
 }
 
 /// `-q`, else `--progress`, else BUILDKIT_PROGRESS.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use clap::Parser;
 use cooper_dockerfile::nearest;
 use cooper_engine::{ContextSource, GitSource, Request, Timestamps};
 use cooper_oci::{COMMON_PLATFORMS, Platform, Reference};
@@ -94,6 +95,16 @@ fn default_agent(session: &mut LocalSession, git: &GitSource, environment: &Envi
     if let Some(socket) = environment.path("SSH_AUTH_SOCK").filter(|_| git.is_ssh() && session.ssh.is_empty()) {
         session.ssh.insert("default".to_owned(), SshSource::Socket(socket));
     }
+}
+
+/// The request and the session that `cooper build` with these flags would make.
+pub(crate) fn request_of(flags: &[String], environment: &Environment) -> CommandResult<(Request, LocalSession)> {
+    let line = ["cooper", "build"].into_iter().chain(flags.iter().map(String::as_str));
+    let cli = crate::args::Cli::try_parse_from(line).map_err(|error| CommandError::usage(error.to_string()))?;
+    let crate::args::Command::Build(args) = cli.command else {
+        return Err(CommandError::usage("the flags are not those of a build"));
+    };
+    make(&args, environment, Box::new(std::io::empty()))
 }
 
 fn session(args: &Build, environment: &Environment) -> CommandResult<LocalSession> {
@@ -206,8 +217,6 @@ fn timestamps(choice: TimestampsChoice) -> Timestamps {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::args::{Cli, Command};
 
@@ -287,8 +296,6 @@ mod tests {
             (&["--sbom"], "--sbom is not supported yet"),
             (&["--builder", "other"], "--builder is not supported yet"),
             (&["--allow", "network"], "there is no such entitlement\nhint: there are network.host"),
-            (&["--check"], "--check is not supported yet"),
-            (&["--call=outline"], "--call is not supported yet"),
             (&["--shm-size", "0"], "`0` is not a size\nhint: write it as `64m`"),
             (&["--ulimit", "nofiles=1"], "there is no limit `nofiles`"),
             (&["--resource", "cpus=1"], "--resource cpus: is not known"),

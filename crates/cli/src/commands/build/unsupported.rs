@@ -13,10 +13,6 @@ pub(crate) struct Unsupported {
     attest: Vec<String>,
     #[arg(long, hide = true)]
     builder: Option<String>,
-    #[arg(long, hide = true)]
-    call: Option<String>,
-    #[arg(long, hide = true)]
-    check: bool,
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
     #[arg(long, hide = true)]
@@ -45,8 +41,6 @@ impl Unsupported {
         let asked = [
             ("--attest", self.attest.iter().any(|value| !value.contains("disabled=true"))),
             ("--builder", !matches!(self.builder.as_deref(), None | Some("" | "default"))),
-            ("--call", !matches!(self.call.as_deref(), None | Some("build"))),
-            ("--check", self.check),
             ("--debug", self.debug),
             ("--policy", !self.policy.is_empty()),
             ("--provenance", !off(&self.provenance)),

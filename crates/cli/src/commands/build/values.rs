@@ -23,7 +23,7 @@ pub(crate) fn key_value(flag: &str, text: &str) -> CommandResult<(String, String
 }
 
 /// The build arguments of files, then those of the command line.
-pub(super) fn build_args(
+pub(crate) fn build_args(
     files: &[PathBuf],
     texts: &[String],
     environment: &Environment,
