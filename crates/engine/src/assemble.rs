@@ -93,8 +93,7 @@ impl Assembly<'_> {
 
     /// Two blanks of indentation, as BuildKit prints manifests: equal images have equal digests.
     fn put(&self, media_type: &str, document: &impl Serialize) -> Result<Descriptor> {
-        let bytes =
-            serde_json::to_vec_pretty(document).map_err(|e| Error::new(ErrorKind::Io, WHAT).with_source(e))?;
+        let bytes = serde_json::to_vec_pretty(document).map_err(|e| Error::new(ErrorKind::Io, WHAT).with_source(e))?;
         self.store.put_bytes(media_type, &bytes).map_err(|e| from_store(e, WHAT))
     }
 
@@ -121,8 +120,7 @@ impl Assembly<'_> {
             None => self.seals.blob(layer, export.compression).await?,
         };
         let diff_id = self.store.layer_diff_id(layer).map_err(|e| from_store(e, WHAT))?;
-        let diff_id =
-            diff_id.ok_or_else(|| Error::new(ErrorKind::Io, format!("{WHAT}: a layer has no diff id")))?;
+        let diff_id = diff_id.ok_or_else(|| Error::new(ErrorKind::Io, format!("{WHAT}: a layer has no diff id")))?;
         if let (None, true, Some(epoch)) = (of_base, export.rewrite_timestamp, self.request.epoch) {
             let new = rewrite(self.store, (blob, diff_id), export.compression, epoch).await?;
             return Ok(Packed { diff_id: new.diff_id, blob: typed(&new.descriptor, export.docker_types)? });

@@ -279,12 +279,7 @@ impl Build {
         Journal {
             id: self.id.clone(),
             created: (self.engine.clock)(),
-            subject: format!(
-                "{}\n{}\n{target}\n{}",
-                request.context_key,
-                request.dockerfile_name,
-                platforms.join(",")
-            ),
+            subject: format!("{}\n{}\n{target}\n{}", request.context_key, request.dockerfile_name, platforms.join(",")),
             names: request.tags.iter().map(ToString::to_string).collect(),
             failed: false,
             steps: graph.steps.iter().map(step).collect(),
@@ -330,11 +325,9 @@ impl Build {
     }
 
     fn announce(&self, plan: &Planned) {
-        let count = plan.graph.steps.len();
         let steps = plan.graph.steps.iter().map(|id| plan.graph.definition.vertex(*id).meta.name.clone());
         let exports = self.request.exports.iter().map(title);
         let numbered = steps.chain(exports).enumerate().map(|(i, name)| (StepId(i as u32 + 1), name));
-        debug_assert_eq!(count, plan.worker.steps.len());
         self.events.event(Event::Planned { steps: numbered.collect() });
     }
 
@@ -384,7 +377,7 @@ impl Build {
         }
         let ran = journal.steps.iter().filter(|step| step.state != journal::State::Cached).count();
         let counts = (ran, journal.steps.len() - ran);
-        // A list: once there was a journal for each platform, and stores may still hold such builds.
+        // The file is a list of journals (docs/design/store.md).
         let kept = serde_json::to_vec(&[journal]).map_err(|e| e.to_string()).and_then(|json| {
             self.engine.store.save_build(&self.id, &json, (self.engine.clock)()).map_err(|e| e.to_string())
         });

@@ -79,7 +79,9 @@ mod tests {
         loop {
             match evaluate(&parse(text).0, &args, &bases).0 {
                 Evaluation::Done(stages) => return lower(&stages, &args),
-                Evaluation::Needs(needs) => bases.extend(needs.into_iter().map(|(key, _)| (key, ImageConfig::default()))),
+                Evaluation::Needs(needs) => {
+                    bases.extend(needs.into_iter().map(|(key, _)| (key, ImageConfig::default())))
+                }
                 Evaluation::Failed => panic!("{text}"),
             }
         }
@@ -89,8 +91,7 @@ mod tests {
         let graphs = [lowered(text, "linux/amd64"), lowered(text, "linux/arm64")];
         let joined = join(&graphs);
         assert_eq!(joined.roots.len(), 2);
-        let names: Vec<&str> =
-            joined.steps.iter().map(|id| joined.definition.vertex(*id).meta.name.as_str()).collect();
+        let names: Vec<&str> = joined.steps.iter().map(|id| joined.definition.vertex(*id).meta.name.as_str()).collect();
         assert_eq!(names, expect, "{text}");
     }
 
@@ -101,10 +102,7 @@ mod tests {
         let base = "[linux/amd64 build 1/2] FROM docker.io/library/a:latest";
         let copies =
             ["[linux/amd64 stage-1 1/1] COPY --from=build b c", "[linux/arm64 stage-1 1/1] COPY --from=build b c"];
-        check(
-            &format!("{build}{target}"),
-            &[base, "[linux/amd64 build 2/2] RUN get", copies[0], copies[1]],
-        );
+        check(&format!("{build}{target}"), &[base, "[linux/amd64 build 2/2] RUN get", copies[0], copies[1]]);
         let base = base.replace('2', "3");
         let get = "[linux/amd64 build 2/3] RUN get";
         let make = "[linux/amd64 build 3/3] RUN make";

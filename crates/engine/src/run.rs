@@ -75,7 +75,8 @@ fn open_image(engine: &Engine, text: &str, wanted: &Platform) -> Result<(ImageCo
             Document::Manifest(manifest) => break manifest,
             Document::Index(index) => {
                 let images: Vec<_> = index.manifests.iter().filter(|entry| entry.media_type.is_manifest()).collect();
-                let there: Vec<String> = images.iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();
+                let there: Vec<String> =
+                    images.iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();
                 let found = best(&images, wanted).cloned();
                 current = found.ok_or_else(|| {
                     Error::new(ErrorKind::User, format!("{what}: it has no image for {wanted}"))

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use cooper_oci::{CopyOptions, IMAGE_NAME, REF_NAME, Descriptor, Layout, Platform, Reference, choose, copy, read_archive};
+use cooper_oci::{
+    CopyOptions, Descriptor, IMAGE_NAME, Layout, Platform, REF_NAME, Reference, choose, copy, read_archive,
+};
 
 use crate::error::{from_oci, from_store};
 use crate::export::{Format, write_archive};
@@ -29,7 +31,9 @@ pub async fn save(
             root = choose(&root, platform, &engine.store).await.map_err(|e| from_oci(e, &what))?;
         }
         match found.iter_mut().find(|(known, _)| known.digest == root.digest) {
-            Some((_, names)) => names.extend(image.name.filter(|name| !names.contains(name)).into_iter().collect::<Vec<_>>()),
+            Some((_, names)) => {
+                names.extend(image.name.filter(|name| !names.contains(name)).into_iter().collect::<Vec<_>>())
+            }
             None => found.push((root, image.name.into_iter().collect())),
         }
     }

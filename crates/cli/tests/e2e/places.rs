@@ -111,7 +111,11 @@ fn several_images_in_one_archive() {
         assert_eq!(lines, ["Loaded image: a:1", "Loaded image: a:2", "Loaded image: b:latest"]);
         assert_eq!(other.run(&["images", "-q", "--no-trunc"]).ok().stdout.lines().count(), 2);
         if installed("skopeo") {
-            let place = if format == "docker" { format!("docker-archive:{file}:b:latest") } else { format!("oci-archive:{file}:latest") };
+            let place = if format == "docker" {
+                format!("docker-archive:{file}:b:latest")
+            } else {
+                format!("oci-archive:{file}:latest")
+            };
             let inspected = peer("skopeo", &["inspect", "--config", &place]);
             assert!(inspected.contains("COPY x /y"), "{place}: {inspected}");
         }

@@ -19,18 +19,12 @@ const HINT: &str =
     "is a docker engine running? without one, leave --load away: `cooper run` and `cooper images` need none";
 
 /// Streams the image to `docker load`; `context` is that of `docker --context`.
-pub(super) async fn load(
-    store: &Store,
-    image: &Descriptor,
-    names: &[Reference],
-    context: Option<&str>,
-) -> Result<()> {
+pub(super) async fn load(store: &Store, image: &Descriptor, names: &[Reference], context: Option<&str>) -> Result<()> {
     let mut command = Command::new("docker");
     command.args(context.map(|name| ["--context", name]).into_iter().flatten()).arg("load");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let cannot = |e: std::io::Error| {
-        Error::new(ErrorKind::Host, "cannot run `docker load`").with_source(e).with_hint(HINT)
-    };
+    let cannot =
+        |e: std::io::Error| Error::new(ErrorKind::Host, "cannot run `docker load`").with_source(e).with_hint(HINT);
     let mut child = command.spawn().map_err(cannot)?;
     let input = child.stdin.take().and_then(|input| input.into_owned_fd().ok());
     // Beside the writing: a full pipe of messages must not stop it.

@@ -7,7 +7,7 @@ mod tree;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cooper_oci::{CopyOptions, Descriptor, Digest, Platform, Reference, copy};
+use cooper_oci::{CopyOptions, Descriptor, Digest, Platform, Reference, Target, copy};
 
 use crate::assemble::{Assembled, Assembly};
 use crate::build::Built;
@@ -20,8 +20,8 @@ use crate::{Engine, Error, ErrorKind, Event, EventSink, Export, ExportKind, Requ
 
 pub use archive::Format;
 pub(crate) use archive::write_archive;
-pub(crate) use tree::place;
 use tree::Part;
+pub(crate) use tree::place;
 
 /// What came of the exports.
 #[derive(Clone, Debug, Default)]
@@ -83,8 +83,10 @@ impl Exporter<'_> {
             ExportKind::Oci { tar } => self.archive(export, &image.root, Format::Oci, tar).await?,
             ExportKind::Docker { tar } => self.archive(export, &image.root, Format::Docker, tar).await?,
             ExportKind::Load => self.load(export, &image.root).await?,
-            _ => self.image(export, &image.root, out).await?,
+            _ => self.image(export, &image.root).await?,
         }
+        let names = self.names_of(export, &image.root);
+        out.names.extend(names.into_iter().filter(|name| !out.names.contains(name)).collect::<Vec<_>>());
         out.image = Some(image.root);
         out.config = image.config;
         Ok(())
@@ -125,7 +127,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    async fn image(&self, export: &Export, image: &Descriptor, out: &mut Exported) -> Result<()> {
+    async fn image(&self, export: &Export, image: &Descriptor) -> Result<()> {
         let names = self.names_of(export, image);
         if !export.transient {
             self.fetch().await?;
@@ -143,7 +145,6 @@ impl Exporter<'_> {
                 push_image(self.engine, &**self.remotes, image, name).await?;
             }
         }
-        out.names.extend(names);
         Ok(())
     }
 
@@ -192,11 +193,7 @@ impl Exporter<'_> {
     }
 
     /// Gives the files of each platform to `write`.
-    async fn files(
-        &self,
-        export: &Export,
-        write: impl FnOnce(&[Part]) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
+    async fn files(&self, export: &Export, write: impl FnOnce(&[Part]) -> Result<()> + Send + 'static) -> Result<()> {
         self.fetch().await?;
         let split = export.platform_split.unwrap_or(self.request.multi_platform());
         let platform = |built: &Built| (built.platform.clone(), built.filesystem.layers().to_vec());
@@ -221,6 +218,9 @@ pub(crate) async fn push_image(
     let what = format!("cannot push `{}`", name.familiar());
     let repository = engine.client.repository(name);
     copy(image, from, &repository, &CopyOptions::default()).await.map_err(|e| from_oci(e, &what))?;
+    if matches!(name.target(), Target::Digest(_)) {
+        return Ok(());
+    }
     let bytes = cooper_oci::read_all(from, image, image.size).await.map_err(|e| from_oci(e, &what))?;
     let put = repository.put_manifest(name.target(), image.media_type.clone(), bytes).await;
     put.map(drop).map_err(|e| from_oci(e.into(), &what))

@@ -36,7 +36,13 @@ impl Part {
         };
         let mtime = Mtime::default();
         let own = Entry {
-            path: dir.clone(), kind: EntryKind::Dir, mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Default::default()
+            path: dir.clone(),
+            kind: EntryKind::Dir,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime,
+            xattrs: Default::default(),
         };
         take(&own, &own)?;
         walk(&*self.files, Path::new(""), &mut |entry| {

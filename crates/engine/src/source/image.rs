@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_dockerfile::{BaseKey, nearest};
 use cooper_oci::{
-    Blobs, Descriptor, Digest, Document, ImageConfig, Layout, Manifest, Platform, Reference, best, parse_document, read_all,
+    Blobs, Descriptor, Digest, Document, ImageConfig, Layout, Manifest, Platform, Reference, best, parse_document,
+    read_all,
 };
 use cooper_registry::Client;
 use cooper_store::{LayerId, Store};

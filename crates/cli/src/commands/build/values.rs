@@ -50,12 +50,7 @@ pub(super) fn build_args(
 }
 
 /// `K=V`, or `K` with the value of the environment; a name that is not set there is left out, as docker does.
-fn build_arg(
-    flag: &str,
-    text: &str,
-    environment: &Environment,
-    args: &mut BTreeMap<String, String>,
-) -> CommandResult {
+fn build_arg(flag: &str, text: &str, environment: &Environment, args: &mut BTreeMap<String, String>) -> CommandResult {
     let (key, value) = key_value(flag, text)?;
     let value = if text.contains('=') { Some(value) } else { environment.get(&key).map(str::to_owned) };
     args.extend(value.map(|value| (key, value)));
