@@ -377,7 +377,7 @@ impl Build {
         }
         let ran = journal.steps.iter().filter(|step| step.state != journal::State::Cached).count();
         let counts = (ran, journal.steps.len() - ran);
-        // The file is a list of journals (docs/design/store.md).
+        // The file is a list of journals.
         let kept = serde_json::to_vec(&[journal]).map_err(|e| e.to_string()).and_then(|json| {
             self.engine.store.save_build(&self.id, &json, (self.engine.clock)()).map_err(|e| e.to_string())
         });
