@@ -12,6 +12,7 @@ use cooper_registry::Credentials;
 
 use crate::credentials::Files;
 use crate::environment::Environment;
+use crate::ssh_keys::KeyAgent;
 
 /// Largest secret: BuildKit's own limit.
 const SECRET_MAX: u64 = 500 * 1024;
@@ -37,6 +38,15 @@ impl fmt::Debug for SecretSource {
     }
 }
 
+/// Where an ssh agent comes from.
+#[derive(Debug)]
+pub(crate) enum SshSource {
+    /// One that listens here.
+    Socket(PathBuf),
+    /// Keys of files.
+    Keys(KeyAgent),
+}
+
 /// The command line as a session.
 #[derive(Debug, Default)]
 pub(crate) struct LocalSession {
@@ -44,8 +54,8 @@ pub(crate) struct LocalSession {
     pub(crate) contexts: BTreeMap<String, PathBuf>,
     /// Secrets by id.
     pub(crate) secrets: BTreeMap<String, SecretSource>,
-    /// Agent sockets by id.
-    pub(crate) ssh: BTreeMap<String, PathBuf>,
+    /// Agents by id.
+    pub(crate) ssh: BTreeMap<String, SshSource>,
     /// Where credentials are looked for.
     pub(crate) credentials: Files,
 }
@@ -75,7 +85,10 @@ impl cooper_engine::Session for LocalSession {
     }
 
     async fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>> {
-        Ok(self.ssh.get(id).cloned())
+        Ok(self.ssh.get(id).map(|source| match source {
+            SshSource::Socket(path) => path.clone(),
+            SshSource::Keys(agent) => agent.socket(),
+        }))
     }
 
     async fn credentials(&self, registry: &str) -> Result<Option<Credentials>> {

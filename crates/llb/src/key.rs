@@ -6,7 +6,7 @@ use cooper_oci::Platform;
 
 use crate::{
     CacheSharing, Chmod, Chown, CopySource, Exec, FileAction, FileOp, Mount, MountKind, Network, Op, ResolveMode,
-    Security, Source, UserName,
+    Security, Source, Ulimit, UserName,
 };
 
 /// One typed, named input of a key. The ordered list is stored with every record, so that a miss can be explained.
@@ -105,6 +105,10 @@ impl Key {
             platform,
             network,
             security,
+            devices,
+            ulimits,
+            cgroup_parent,
+            resources: _,
             mounts,
             pipe,
             clamp,
@@ -121,12 +125,22 @@ impl Key {
         platform.iter().for_each(|platform| self.platform(platform));
         self.add("network", network_text(*network));
         self.add("security", security_text(*security));
+        devices.iter().for_each(|device| self.add("device", format!("{} {}", device.name, need(device.required))));
+        ulimits.iter().for_each(|ulimit| self.ulimit(ulimit));
+        if let Some(parent) = cgroup_parent {
+            self.add("cgroup parent", parent);
+        }
         mounts.iter().for_each(|mount| self.mount(mount));
         if let Some((name, data)) = pipe {
             self.add("pipe", name);
             self.add("pipe content", blake3::hash(data).to_hex().as_str());
         }
         self.clamp(*clamp);
+    }
+
+    fn ulimit(&mut self, ulimit: &Ulimit) {
+        let text = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+        self.add("ulimit", format!("{}={}:{}", ulimit.name, text(ulimit.soft), text(ulimit.hard)));
     }
 
     fn clamp(&mut self, clamp: Option<i64>) {

@@ -13,7 +13,7 @@ mod selection;
 mod source;
 
 pub use definition::{Definition, Input, Meta, Op, SourceLocation, Vertex, VertexId};
-pub use exec::{CacheSharing, Exec, Mount, MountKind, Network, Security};
+pub use exec::{CacheSharing, Device, Exec, Mount, MountKind, Network, Resources, RunOptions, Security, Ulimit};
 pub use file::{Chmod, Chown, CopySource, FileAction, FileOp, UserName};
 pub use key::{KeyInput, op_digest};
 pub use pattern::{Ignore, MatchState, PatternError, clean, glob_match};

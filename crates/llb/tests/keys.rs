@@ -47,6 +47,10 @@ fn every_field_of_exec() {
         platform: _,
         network: _,
         security: _,
+        devices: _,
+        ulimits: _,
+        cgroup_parent: _,
+        resources: _,
         mounts: _,
         pipe: _,
         clamp: _,
@@ -70,12 +74,31 @@ fn every_field_of_exec() {
             ("network", true, |exec| exec.network = Network::None),
             ("network host", true, |exec| exec.network = Network::Host),
             ("security", true, |exec| exec.security = Security::Insecure),
+            ("device", true, |exec| exec.devices.push(Device { name: "a/b=c".into(), required: false })),
+            ("ulimit", true, |exec| {
+                exec.ulimits.push(Ulimit { name: "nofile".into(), soft: Some(1), hard: None });
+            }),
+            ("cgroup parent", true, |exec| exec.cgroup_parent = Some("p".into())),
+            ("resources", false, |exec| exec.resources.memory = Some(1)),
             ("mounts", true, |exec| {
                 exec.mounts.push(Mount { target: "/t".into(), kind: MountKind::Tmpfs { size: None } });
             }),
             ("pipe", true, |exec| exec.pipe = Some(("EOF".into(), b"x".to_vec()))),
             ("clamp", true, |exec| exec.clamp = Some(6)),
             ("no clamp", true, |exec| exec.clamp = None),
+        ],
+    );
+    let device = Device { name: "a/b=c".into(), required: false };
+    let ulimit = Ulimit { name: "nofile".into(), soft: Some(1), hard: None };
+    check(
+        &Exec { devices: vec![device], ulimits: vec![ulimit], ..exec() },
+        Op::Exec,
+        &[
+            ("device name", true, |exec| exec.devices[0].name = "a/b=d".into()),
+            ("device required", true, |exec| exec.devices[0].required = true),
+            ("ulimit name", true, |exec| exec.ulimits[0].name = "nproc".into()),
+            ("ulimit soft", true, |exec| exec.ulimits[0].soft = None),
+            ("ulimit hard", true, |exec| exec.ulimits[0].hard = Some(2)),
         ],
     );
     check(

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use cooper_llb::RunOptions;
 use cooper_oci::{ImageConfig, Platform, Reference};
 
 /// What a build is asked for.
@@ -29,6 +30,8 @@ pub struct Args {
     pub network: Option<String>,
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
+    /// `--ulimit`, `--shm-size`, `--cgroup-parent`, `--resource`.
+    pub run: RunOptions,
     /// Host name seen by steps.
     pub hostname: Option<String>,
     /// `--no-cache`.
@@ -59,6 +62,7 @@ impl Args {
             contexts: BTreeMap::new(),
             network: None,
             add_hosts: Vec::new(),
+            run: RunOptions::default(),
             hostname: None,
             no_cache: false,
             no_cache_stages: Vec::new(),

@@ -376,25 +376,14 @@ Error syntax at "checksum": --checksum requires an HTTP(S) or git source
 }
 
 #[test]
-fn insecure_and_devices() {
+fn devices_without_a_name_and_unknown_options() {
     check(
         r"FROM scratch
-RUN --security=insecure a
+RUN --device=required --device=vendor/x,requird a
 ",
         &args(),
-        r#"Error syntax at "insecure": RUN --security=insecure needs an entitlement, which is not supported yet (remove the flag; the step then runs in the sandbox)
-"#,
-    );
-}
-
-#[test]
-fn device() {
-    check(
-        r"FROM scratch
-RUN --device=vendor/x a
-",
-        &args(),
-        r#"Error syntax at "device": RUN --device is not supported yet
+        r#"Error syntax at "required": the device has no name (write `--device=vendor/class=name`)
+Error syntax at "vendor/x,requird": unknown device option `requird` in `requird` (did you mean `required`?)
 "#,
     );
 }

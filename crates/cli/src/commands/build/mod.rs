@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of how a build is done: it makes a request, shows the events and writes down the outcome.
 
+mod annotation;
+mod caches;
 mod exports;
 mod outcome;
 mod request;
@@ -20,14 +22,14 @@ use crate::commands::check::call::Call;
 use crate::commands::check::context_of;
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::error::{CommandError, CommandResult, Kind};
+use crate::limits::LimitFlags;
 use crate::output;
 use crate::progress::{Mode, Progress};
 use crate::session::LocalSession;
 use crate::surroundings::Surroundings;
 
-pub(crate) use request::image_name;
-pub(crate) use request::request_of;
-pub(crate) use values::{build_args, key_value};
+pub(crate) use request::{image_name, platform, request_of};
+pub(crate) use values::{add_hosts, build_args, key_value};
 
 /// Build an image from a Dockerfile
 #[derive(Args, Clone, Debug)]
@@ -47,6 +49,14 @@ pub(crate) struct Build {
     /// Value of an ARG; without a value, that of the environment variable
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
+
+    /// File with lines `NAME=VALUE` or `NAME`, values of ARGs; `--build-arg` wins over it
+    #[arg(long = "build-arg-file", value_name = "FILE")]
+    pub(crate) build_arg_files: Vec<PathBuf>,
+
+    /// Annotation of the image: of its manifest, or of the levels that are named
+    #[arg(long = "annotation", value_name = "[LEVEL[[PLATFORM]]:]KEY=VALUE")]
+    pub(crate) annotations: Vec<String>,
 
     /// Label of the image
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -96,6 +106,21 @@ pub(crate) struct Build {
     #[arg(long = "add-host", value_name = "HOST:IP")]
     pub(crate) add_hosts: Vec<String>,
 
+    /// What RUN steps may ask for: `network.host`, `security.insecure`, `device` or `device=NAME[,alias=ALIAS]`
+    #[arg(long = "allow", value_name = "ENTITLEMENT")]
+    pub(crate) allow: Vec<String>,
+
+    /// Limit of all processes of a RUN step together: `memory=2g`, `cpu-quota=50000` and so on
+    #[arg(long = "resource", value_name = "KEY=VALUE")]
+    pub(crate) resources: Vec<String>,
+
+    /// Directory of descriptions of devices (CDI) [default: /etc/cdi, /var/run/cdi and /etc/buildkit/cdi]
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+
     /// Further context: `NAME=DIR`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIR[:TAG|@DIGEST]`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<String>,
@@ -104,9 +129,17 @@ pub(crate) struct Build {
     #[arg(long = "secret", value_name = "SECRET")]
     pub(crate) secrets: Vec<String>,
 
-    /// SSH agent for RUN steps: `default` or `ID[=SOCKET]`
+    /// SSH agent or keys for RUN steps: `default` or `ID[=SOCKET|KEY[,KEY..]]`
     #[arg(long = "ssh", value_name = "AGENT")]
     pub(crate) ssh: Vec<String>,
+
+    /// Cache to ask after the store: an image's name, or `type=registry|local,ref=..|src=..`
+    #[arg(long = "cache-from", value_name = "CACHE")]
+    pub(crate) cache_from: Vec<String>,
+
+    /// Cache to write after the build: `type=registry|local|inline,ref=..|dest=..,mode=min|max`
+    #[arg(long = "cache-to", value_name = "CACHE")]
+    pub(crate) cache_to: Vec<String>,
 
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
@@ -229,7 +262,8 @@ async fn build_or_stop(
     if let Some(message) = at.single_id_warning() {
         progress.event(Event::Warning { message, diagnostic: None });
     }
-    let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
+    let machinery =
+        Machinery { runtime: args.runtime, snapshotter: args.snapshotter, cdi_spec_dirs: args.cdi_spec_dirs.clone() };
     let building = engine_calls::build(at, machinery, request, Arc::new(session), progress);
     tokio::select! {
         outcome = building => outcome,

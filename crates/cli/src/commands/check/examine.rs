@@ -23,7 +23,7 @@ pub(super) struct Examined {
 
 /// What is built, as far as findings depend on it.
 pub(super) fn args(args: &Check, environment: &Environment) -> CommandResult<Args> {
-    let build_args = build::build_args(&args.build_args, environment)?;
+    let build_args = build::build_args(&[], &args.build_args, environment)?;
     Ok(Args { build_args, target: args.target.clone(), ..Args::new(Platform::host()) })
 }
 
