@@ -15,6 +15,7 @@ mod nearest;
 pub mod outline;
 pub mod parse;
 mod render;
+pub mod shell;
 
 pub use diagnostic::{Diagnostic, Edit, Fix, Severity, Span};
 pub use evaluate::{Args, BaseKey, Bases, Evaluation, Named, Stages, diagnose, evaluate};

@@ -4,12 +4,20 @@
 //! what the caller has found by evaluating the file.
 
 mod buildkit;
+mod commands;
+mod edits;
+mod hadolint;
+mod managers;
 mod options;
+mod practice;
+mod pragma;
 mod report;
 mod rule;
+mod shells;
 mod switches;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use crate::ast::{Dockerfile, Instruction};
@@ -26,7 +34,8 @@ use view::View;
 const SYNTAX: &str = "syntax";
 
 static RULES: LazyLock<Vec<&'static Rule>> = LazyLock::new(|| {
-    let mut rules: Vec<&'static Rule> = buildkit::RULES.iter().flat_map(|rules| rules.iter().copied()).collect();
+    let groups = buildkit::RULES.iter().chain(&hadolint::RULES).chain(&practice::RULES);
+    let mut rules: Vec<&'static Rule> = groups.flat_map(|rules| rules.iter().copied()).collect();
     rules.sort_by_key(|rule| (rule.group, rule.id));
     rules
 });
@@ -49,7 +58,8 @@ pub fn lint(file: &Dockerfile) -> Vec<Diagnostic> {
 
 /// The same with options that replace those at the top of the file: the build argument `BUILDKIT_DOCKERFILE_CHECK`.
 pub fn lint_with(file: &Dockerfile, check: Option<&str>) -> Vec<Diagnostic> {
-    let view = View { file, text: "", options: &Options::default() };
+    let options = Options::default();
+    let view = View::of_file(file, &options);
     let mut found = Vec::new();
     for rule in rules().filter(|rule| rule.group == Group::BuildKit) {
         run(rule, &view, &mut found);
@@ -61,17 +71,34 @@ pub fn lint_with(file: &Dockerfile, check: Option<&str>) -> Vec<Diagnostic> {
 /// All rules. `text` is what `file` was read from, `others` what [`parse`](crate::parse()) and [`evaluate`](crate::evaluate()) have found:
 /// severities, comments and the order of the file are applied to both, and errors of the rule `syntax` are kept as they are.
 pub fn check(text: &str, file: &Dockerfile, others: Vec<Diagnostic>, options: &Options) -> Vec<Diagnostic> {
-    let view = View { file, text, options };
+    let view = View::new(text, file, options);
     let mut found = others;
     for rule in rules() {
         run(rule, &view, &mut found);
     }
     if !options.ignore_comments {
         found = apply_options(file, options.check.as_deref(), found);
+        let ignored = pragma::Ignored::of_file(file);
+        found.retain(|found| found.rule == SYNTAX || !ignored.covers(found.rule, found.span));
     }
     found.retain_mut(|found| decide(options, found));
+    drop_doubles(file, &mut found);
     sort(&mut found);
     found
+}
+
+/// Rules that say of an instruction what another one says better: (the better, the other).
+const SAID_BETTER: [(&str, &str); 4] =
+    [("DL3044", "UndefinedVar"), (SYNTAX, "DL3011"), (SYNTAX, "DL3021"), (SYNTAX, "DL3023")];
+
+fn drop_doubles(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
+    let place = |found: &Diagnostic| file.instructions.partition_point(|other| other.span.end <= found.span.start);
+    let mut dropped = BTreeSet::new();
+    for (better, other) in SAID_BETTER {
+        let places = found.iter().filter(|found| found.rule == better).map(place);
+        dropped.extend(places.map(|place| (place, other)));
+    }
+    found.retain(|found| !dropped.contains(&(place(found), found.rule)));
 }
 
 fn run(rule: &'static Rule, view: &View<'_>, found: &mut Vec<Diagnostic>) {

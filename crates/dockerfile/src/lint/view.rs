@@ -1,22 +1,93 @@
-//! A parsed file as the rules see it, and the edits they offer.
+//! A parsed file as the rules see it: stages, what each starts from, and the commands of every RUN.
 //!
 //! Does not know any rule.
 
+use std::collections::HashMap;
+
 use super::Options;
-use crate::Span;
+use super::commands::{Invocation, Run};
+use super::shells::Shell;
 use crate::ast::{Dockerfile, From, Instruction, InstructionKind, Word};
-use crate::diagnostic::{Edit, Fix};
 
 /// The file, its text, and what the caller knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) file: &'a Dockerfile,
-    /// Empty if only the parsed file is there: then no fixes are offered.
+    /// Empty if only the parsed file is there: then no fixes are offered and no RUN is read.
     pub(super) text: &'a str,
     pub(super) options: &'a Options,
+    pub(super) stages: Vec<Stage<'a>>,
+    pub(super) runs: Vec<Run<'a>>,
+    /// Index of the stage that is built.
+    pub(super) target: Option<usize>,
+}
+
+/// One stage.
+#[derive(Debug)]
+pub(super) struct Stage<'a> {
+    pub(super) from: &'a From,
+    pub(super) base: Base,
+    /// After the FROM.
+    pub(super) instructions: &'a [Instruction],
+}
+
+/// What a stage starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// The image that FROM names.
+    Image,
 }
 
 impl<'a> View<'a> {
+    /// Without the text, for rules that do not look into RUN.
+    pub(super) fn of_file(file: &'a Dockerfile, options: &'a Options) -> View<'a> {
+        let stages = stages(file);
+        let target = match &options.target {
+            None => stages.len().checked_sub(1),
+            Some(target) => find(&stages, target).or_else(|| target.parse().ok().filter(|index| *index < stages.len())),
+        };
+        View { file, text: "", options, stages, runs: Vec::new(), target }
+    }
+
+    /// With the text the file was read from.
+    pub(super) fn new(text: &'a str, file: &'a Dockerfile, options: &'a Options) -> View<'a> {
+        let mut view = View { text, ..View::of_file(file, options) };
+        view.runs = view.read_runs();
+        view
+    }
+
+    fn read_runs(&self) -> Vec<Run<'a>> {
+        let pragma = file_shell(self.file);
+        let mut ends: Vec<Shell> = Vec::new();
+        let mut runs = Vec::new();
+        for (index, stage) in self.stages.iter().enumerate() {
+            let mut shell = match (&pragma, stage.base) {
+                (_, Base::Stage(base)) => ends.get(base).cloned().unwrap_or(Shell::Default),
+                (Some(shell), _) => shell.clone(),
+                (None, _) => Shell::of_base(&stage.from.image),
+            };
+            for instruction in stage.instructions {
+                let inner = match &instruction.kind {
+                    InstructionKind::Onbuild(_, held) => held,
+                    _ => instruction,
+                };
+                match &inner.kind {
+                    InstructionKind::Shell(words) => shell = Shell::named(words),
+                    InstructionKind::Run(run) => {
+                        runs.push(Run::read(self.text, self.file.escape, shell.clone(), index, inner, run));
+                    }
+                    _ => {}
+                }
+            }
+            ends.push(shell);
+        }
+        runs
+    }
+
     /// Instructions from the first FROM on.
     pub(super) fn in_stages(&self) -> impl Iterator<Item = &'a Instruction> {
         let outside = |instruction: &&Instruction| !matches!(instruction.kind, InstructionKind::From(_));
@@ -31,69 +102,78 @@ impl<'a> View<'a> {
         })
     }
 
-    fn at(&self, span: Span) -> Option<&'a str> {
-        self.text.get(span.start as usize..span.end as usize)
+    /// All programs that are run, with the RUN they stand in.
+    pub(super) fn commands(&self) -> impl Iterator<Item = (&Run<'a>, &Invocation)> {
+        self.runs.iter().flat_map(|run| run.commands.iter().map(move |command| (run, command)))
     }
 
-    /// A fix that replaces a span; none without the text.
-    pub(super) fn replace(&self, span: Span, title: &str, text: String, safe: bool) -> Option<Fix> {
-        self.at(span)?;
-        Some(Fix { title: title.to_owned(), edits: vec![Edit { span, text }], safe })
-    }
-
-    /// A fix that writes a word in another way; none if the word is broken by a continuation.
-    pub(super) fn replace_word(&self, word: &Word, wanted: &str, safe: bool) -> Option<Fix> {
-        (self.at(word.span)? == word.text).then_some(())?;
-        self.replace(word.span, &format!("write `{wanted}`"), wanted.to_owned(), safe)
-    }
-
-    /// A fix that writes `key=value` for a key and a value on one line.
-    pub(super) fn join_pair(&self, key: &Word, value: &Word, pair: &str) -> Option<Fix> {
-        let span = Span { start: key.span.start, end: value.span.end };
-        let written = self.at(span)?;
-        let on_one_line = !written.contains('\n') && written.ends_with(&value.text);
-        on_one_line.then(|| self.replace(span, "join them with `=`", pair.to_owned(), true)).flatten()
-    }
-
-    /// A fix that removes the line of a span, its end included.
-    pub(super) fn remove_line(&self, span: Span, safe: bool) -> Option<Fix> {
-        let start = self.text.get(..span.start as usize)?.rfind('\n').map_or(0, |at| at + 1);
-        let rest = self.text.get(span.end as usize..)?;
-        let end = span.end as usize + rest.find('\n').map_or(rest.len(), |at| at + 1);
-        let span = Span { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? };
-        self.replace(span, "remove the line", String::new(), safe)
-    }
-
-    /// A fix that removes an instruction with its lines. Comments above it stay.
-    pub(super) fn remove_instruction(&self, instruction: &Instruction, safe: bool) -> Option<Fix> {
-        let fix = self.remove_line(instruction.span, safe)?;
-        Some(Fix { title: format!("remove {}", instruction.keyword.text), ..fix })
-    }
-
-    /// A fix that removes `--name=value` and the blanks after it.
-    pub(super) fn remove_flag(&self, value: &Word, name: &str, safe: bool) -> Option<Fix> {
-        let before = self.text.get(..value.span.start as usize)?;
-        let flag = format!("--{name}=");
-        let start = before.strip_suffix(&flag)?.len();
-        let rest = self.text.get(value.span.end as usize..)?;
-        let blanks = rest.len() - rest.trim_start_matches([' ', '\t']).len();
-        let span = Span { start: u32::try_from(start).ok()?, end: value.span.end + u32::try_from(blanks).ok()? };
-        self.replace(span, &format!("remove `--{name}`"), String::new(), safe)
-    }
-
-    /// A fix that writes a command in JSON form, offered where a shell would only have split it at blanks. It is not safe: the
-    /// program becomes process 1 and the shell is gone.
-    pub(super) fn json_form(&self, command: &Word) -> Option<Fix> {
-        const PLAIN: &[char] = &['-', '_', '.', '/', ':', ',', '+', '@', '%', '='];
-        let plain = |ch: char| ch.is_ascii_alphanumeric() || PLAIN.contains(&ch);
-        let words: Vec<&str> = command.text.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
-        let program = words.first().filter(|word| !word.contains('='))?;
-        // A builtin or a keyword of the shell is no program.
-        if matches!(*program, "exec" | "cd" | "if" | "for" | "while" | "case" | "set" | "export" | "eval" | ".") {
-            return None;
+    /// A stage and those it is built on, itself first.
+    pub(super) fn lineage(&self, stage: usize) -> Vec<usize> {
+        let mut found = vec![stage];
+        while let Some(Base::Stage(base)) = found.last().and_then(|last| self.stages.get(*last)).map(|stage| stage.base)
+        {
+            found.push(base);
         }
-        (words.iter().all(|word| word.chars().all(plain)) && self.at(command.span)? == command.text).then_some(())?;
-        let list: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        self.replace(command.span, "write it as a JSON list", format!("[{}]", list.join(", ")), false)
+        found
     }
+
+    /// What the image consists of: the stage that is built and those it is built on.
+    pub(super) fn is_in_image(&self, stage: usize) -> bool {
+        self.target.is_some_and(|target| self.lineage(target).contains(&stage))
+    }
+
+    /// The stage that is called this, before stage `before`.
+    pub(super) fn stage_named(&self, name: &str, before: usize) -> Option<usize> {
+        find(self.stages.get(..before).unwrap_or_default(), name)
+    }
+
+    /// The instructions that make the image, in order: those of the bases first.
+    pub(super) fn image_instructions(&self) -> impl Iterator<Item = &'a Instruction> {
+        let mut lineage = self.target.map(|target| self.lineage(target)).unwrap_or_default();
+        lineage.reverse();
+        let stages = lineage.into_iter().filter_map(|stage| self.stages.get(stage).map(|stage| stage.instructions));
+        stages.flatten()
+    }
+
+    /// The image that the stage is built on in the end, if it is one.
+    pub(super) fn base_image(&self, stage: usize) -> Option<&'a Word> {
+        let last = *self.lineage(stage).last()?;
+        let stage = self.stages.get(last)?;
+        (stage.base == Base::Image).then_some(&stage.from.image)
+    }
+}
+
+fn stages(file: &Dockerfile) -> Vec<Stage<'_>> {
+    let mut named: HashMap<String, usize> = HashMap::new();
+    let mut stages = Vec::new();
+    let mut rest = file.instructions.as_slice();
+    while let Some((first, after)) = rest.split_first() {
+        let next = after.iter().position(|other| matches!(other.kind, InstructionKind::From(_))).unwrap_or(after.len());
+        let (own, following) = after.split_at(next);
+        rest = following;
+        let InstructionKind::From(from) = &first.kind else { continue };
+        let image = from.image.text.to_lowercase();
+        let base = match named.get(&image) {
+            Some(stage) => Base::Stage(*stage),
+            None if image == "scratch" => Base::Scratch,
+            None => Base::Image,
+        };
+        if let Some(name) = &from.name {
+            named.insert(name.text.to_lowercase(), stages.len());
+        }
+        stages.push(Stage { from, base, instructions: own });
+    }
+    stages
+}
+
+fn find(stages: &[Stage<'_>], name: &str) -> Option<usize> {
+    let is_called = |stage: &Stage<'_>| stage.from.name.as_ref().is_some_and(|own| own.text.eq_ignore_ascii_case(name));
+    stages.iter().rposition(is_called)
+}
+
+/// `# hadolint shell=..` anywhere in the file.
+fn file_shell(file: &Dockerfile) -> Option<Shell> {
+    let shell = file.comments.iter().find_map(|comment| super::pragma::shell(&comment.text))?;
+    let words: Vec<String> = shell.split_whitespace().map(str::to_owned).collect();
+    Some(Shell::named(&words))
 }

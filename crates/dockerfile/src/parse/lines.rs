@@ -76,8 +76,8 @@ pub(super) fn span(start: usize, end: usize) -> Span {
 
 /// Lines joined by continuation: each piece is appended as it is, comments and blank lines between them are left out.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Logical {
-    pub(super) text: String,
+pub(crate) struct Logical {
+    pub(crate) text: String,
     /// (offset in `text`, offset in the file) where each piece begins.
     pieces: Vec<(usize, usize)>,
 }
@@ -95,10 +95,36 @@ impl Logical {
         piece.map_or(0, |(offset, start)| start + at - offset)
     }
 
-    fn span(&self, start: usize, end: usize) -> Span {
+    /// The place in the file of a part of `text`.
+    pub(crate) fn span(&self, start: usize, end: usize) -> Span {
         let first = self.origin(start);
         let last = if end > start { self.origin(end - 1) + 1 } else { first };
         span(first, last)
+    }
+
+    /// The logical line whose first piece begins at `start`, up to the line that has no continuation.
+    pub(crate) fn read(text: &str, start: u32, escape: char) -> Logical {
+        let mut logical = Logical::default();
+        let mut at = start as usize;
+        for raw in text.get(at..).unwrap_or_default().split_inclusive('\n') {
+            let line = Line { raw, start: at, number: 0 };
+            at += raw.len();
+            let inside = !logical.pieces.is_empty();
+            if inside && (line.comment().is_some() || line.text().trim_start().is_empty()) {
+                continue;
+            }
+            let rest = continued(line.text(), escape);
+            logical.push(rest.unwrap_or(line.text()), line.start);
+            if rest.is_none() {
+                break;
+            }
+        }
+        logical
+    }
+
+    /// Places in `text` where a piece ends and another begins.
+    pub(crate) fn joints(&self) -> impl Iterator<Item = usize> {
+        self.pieces.iter().skip(1).map(|(offset, _)| *offset)
     }
 
     /// All of it.

@@ -161,7 +161,7 @@ fn workdir_relative_path(view: &View<'_>, report: &mut Report<'_>) {
         match &instruction.kind {
             InstructionKind::From(from) => stages.begin(from),
             InstructionKind::Workdir(path) => {
-                let absolute = path.text.trim_start_matches(['"', '\'']).starts_with(['/', '$']);
+                let absolute = is_absolute(path.text.trim_start_matches(['"', '\'']));
                 if !stages.current.workdir && !absolute {
                     let message = format!("`{}` is relative to a directory that only the base image knows", path.text);
                     report.add(at(path.span, message).with_hint("write an absolute path first"));
@@ -171,6 +171,12 @@ fn workdir_relative_path(view: &View<'_>, report: &mut Report<'_>) {
             _ => {}
         }
     }
+}
+
+/// From the root, a variable, or a drive of Windows.
+fn is_absolute(path: &str) -> bool {
+    let drive = path.get(1..3).is_some_and(|rest| matches!(rest, ":\\" | ":/"));
+    path.starts_with(['/', '$', '\\']) || drive
 }
 
 /// What a stage has set for the stages built on it.
