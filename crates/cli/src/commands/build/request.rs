@@ -42,22 +42,7 @@ pub(super) fn make(
     }
     let inputs = context::find(&args.path, args.file.as_deref(), stdin)?;
     let context_key = inputs.key();
-    let context = match inputs.context {
-        Place::Directory(dir) => {
-            session.contexts.insert(MAIN_CONTEXT.to_owned(), dir);
-            ContextSource::Directory
-        }
-        Place::Git(git) => {
-            default_agent(&mut session, &git, environment);
-            ContextSource::Git(git)
-        }
-        Place::Http(url) => ContextSource::Http(url),
-        Place::Archive(archive) => {
-            session.archive = archive;
-            ContextSource::Archive
-        }
-        Place::Empty => ContextSource::Empty,
-    };
+    let context = place(&mut session, inputs.context, environment);
     let request = Request {
         context,
         dockerfile_source: inputs.dockerfile_source,
@@ -88,6 +73,26 @@ pub(super) fn make(
     };
     check_names(args, &request)?;
     Ok((request, session))
+}
+
+/// Where the main context comes from; what only this process can reach goes into the session.
+fn place(session: &mut LocalSession, context: Place, environment: &Environment) -> ContextSource {
+    match context {
+        Place::Directory(dir) => {
+            session.contexts.insert(MAIN_CONTEXT.to_owned(), dir);
+            ContextSource::Directory
+        }
+        Place::Git(git) => {
+            default_agent(session, &git, environment);
+            ContextSource::Git(git)
+        }
+        Place::Http(url) => ContextSource::Http(url),
+        Place::Archive(archive) => {
+            session.archive = archive;
+            ContextSource::Archive
+        }
+        Place::Empty => ContextSource::Empty,
+    }
 }
 
 /// A repository that is given as the context is reached with the caller's agent, without `--ssh`.
