@@ -18,6 +18,7 @@ use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use crate::assemble::{Assembled, Assembly};
+use crate::engine::blocking;
 use crate::error::from_store;
 use crate::export::{Exported, Exporter, title};
 use crate::filesystem::Filesystem;
@@ -351,9 +352,18 @@ impl Build {
             events: &*self.events,
             built: &built,
         };
-        let exported = exporter.all(first_step + 1, &images).await?;
-        self.engine.store.durable().map_err(|e| from_store(e, "cannot write the results to disk"))?;
+        let exporting = exporter.all(first_step + 1, &images);
+        // The disk takes what is in the store while files are written elsewhere. A name makes it durable itself.
+        let writes_files = self.request.exports.iter().any(|export| !needs_no_dest(export.kind));
+        let early = async { if writes_files { self.durable().await } else { Ok(()) } };
+        let ((), exported) = futures::future::try_join(early, exporting).await?;
+        self.durable().await?;
         Ok(exported)
+    }
+
+    async fn durable(&self) -> Result<()> {
+        let store = self.engine.store.clone();
+        blocking(move || store.durable()).await.map_err(|e| from_store(e, "cannot write the results to disk"))
     }
 
     async fn solve(&self, plan: Planned) -> Result<Built> {

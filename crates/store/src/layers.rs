@@ -11,6 +11,7 @@
 
 mod ahead;
 mod apply;
+mod arrive;
 mod builder;
 mod check;
 pub(crate) mod dir;

@@ -58,8 +58,8 @@ pub(crate) async fn write_archive(
     finished
 }
 
-async fn write(
-    out: &mut (dyn Write + Send),
+async fn write<W: Write + Send>(
+    out: &mut W,
     store: &Store,
     image: &Descriptor,
     names: &[Reference],

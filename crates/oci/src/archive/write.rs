@@ -22,8 +22,8 @@ const FILE_MODE: u32 = 0o644;
 const DIR_MODE: u32 = 0o755;
 
 /// Writes `root` and all it names as a tar of an OCI layout.
-pub async fn write_oci_archive(
-    out: &mut (dyn Write + Send),
+pub async fn write_oci_archive<W: Write + Send>(
+    out: &mut W,
     root: &Descriptor,
     names: &[Reference],
     from: &dyn Blobs,
@@ -34,8 +34,8 @@ pub async fn write_oci_archive(
 
 /// Writes `root` as `docker save` does: an OCI layout with a `manifest.json` beside it, which `docker load` and readers
 /// of either format accept. The image must have one platform; an index may hold statements about it too.
-pub async fn write_docker_archive(
-    out: &mut (dyn Write + Send),
+pub async fn write_docker_archive<W: Write + Send>(
+    out: &mut W,
     root: &Descriptor,
     names: &[Reference],
     from: &dyn Blobs,
@@ -88,7 +88,7 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 /// Blobs in the order of their digests, then the files of the layout.
-async fn write(out: &mut (dyn Write + Send), plan: &Plan, files: &[(&str, Vec<u8>)], from: &dyn Blobs) -> Result<()> {
+async fn write<W: Write + Send>(out: &mut W, plan: &Plan, files: &[(&str, Vec<u8>)], from: &dyn Blobs) -> Result<()> {
     let mut tar = TarWriter::new(out);
     let documents: BTreeMap<_, _> =
         plan.documents.iter().flatten().map(|(d, bytes)| (&d.digest, (d, Some(bytes)))).collect();
@@ -114,7 +114,11 @@ async fn write(out: &mut (dyn Write + Send), plan: &Plan, files: &[(&str, Vec<u8
 }
 
 async fn write_blob<W: Write + Send>(tar: &mut TarWriter<W>, descriptor: &Descriptor, from: &dyn Blobs) -> Result<()> {
-    tar.start(&file(blob_path(&descriptor.digest).into(), descriptor.size))?;
+    let entry = file(blob_path(&descriptor.digest).into(), descriptor.size);
+    if let Some(file) = from.known_file(descriptor) {
+        return tar.append_file(&entry, &file);
+    }
+    tar.start(&entry)?;
     let mut check = BlobCheck::new(descriptor);
     let mut body = from.open(descriptor).await?;
     while let Some(chunk) = body.next().await {

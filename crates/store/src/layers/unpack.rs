@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cooper_oci::tar::TarReader;
 use cooper_oci::{Descriptor, Digest, LayerReader, Limits};
 
-use super::ahead::{Ahead, read_ahead};
+use super::ahead::read_ahead;
 use super::apply::Applied;
 use super::dir::LayerDir;
 use super::{Applier, CHAIN, Chain, Fresh, ROOT, dress_root, fs_of, has, rows};
@@ -76,14 +76,19 @@ impl Store {
             return Ok(Vec::new());
         }
         let diff_id = self.known_diff_id(id)?;
+        self.with_blob(id, &diff_id, |reader| self.unpack_from(id, &diff_id, reader))
+    }
+
+    /// Unpacks a layer by itself; the caller holds its lock. Of a layer that needs its chain only the listing is kept.
+    pub(super) fn unpack_from(&self, id: &LayerId, diff_id: &Digest, reader: LayerReader<'_>) -> Result<Vec<String>> {
         let fresh = Fresh::new(self)?;
-        let applied = self.apply(id, &diff_id, &fresh, None)?;
+        let applied = self.apply(reader, &fresh, None)?;
         if applied.listing.needs_chain() {
             super::remove_path(&fresh.fs())?;
             fresh.mark(CHAIN)?;
-            return rows::publish_packed(self, id, &diff_id, || fresh.publish(self, id)).map(|()| Vec::new());
+            return rows::publish_packed(self, id, diff_id, || fresh.publish(self, id)).map(|()| Vec::new());
         }
-        rows::publish(self, id, Some(&diff_id), applied.listing.size(), None, || fresh.publish(self, id))?;
+        rows::publish(self, id, Some(diff_id), applied.listing.size(), None, || fresh.publish(self, id))?;
         Ok(applied.warnings)
     }
 
@@ -100,21 +105,21 @@ impl Store {
         let dirs = below.iter().map(|id| fs_of(self, id)).collect();
         let chain = Chain { tree: Tree::new(listings?), dirs };
         let fresh = Fresh::new(self)?;
-        let applied = self.apply(id, &diff_id, &fresh, Some(&chain))?;
+        let applied = self.with_blob(id, &diff_id, |reader| self.apply(reader, &fresh, Some(&chain)))?;
         let size = applied.listing.size();
         rows::publish(self, &chained, Some(&diff_id), size, Some(&names.join(" ")), || fresh.publish(self, &chained))?;
         warnings.extend(applied.warnings);
         Ok(chained)
     }
 
-    /// Reads a layer's blob into `fresh`, verified by both digests before anything is published.
-    fn apply(&self, id: &LayerId, diff_id: &Digest, fresh: &Fresh, chain: Option<&Chain>) -> Result<Applied> {
+    /// Reads a layer into `fresh`, verified by both digests before anything is published.
+    fn apply(&self, reader: LayerReader<'_>, fresh: &Fresh, chain: Option<&Chain>) -> Result<Applied> {
         let fs = fresh.fs();
         std::fs::create_dir(&fs).map_err(|error| Error::at("create", &fs, error))?;
         let owners = self.ownership() == Ownership::All;
         dress_root(&fs, &crate::listing::Record::implied(std::path::Path::new("")).entry, owners)?;
         let dir = LayerDir::open(&fs, self.ownership())?;
-        let applied = self.read_blob_into(id, diff_id, Applier::new(Some(dir), chain))?;
+        let applied = read_into(reader, Applier::new(Some(dir), chain))?;
         fresh.write_listing(&applied.listing)?;
         if applied.listing.get(std::path::Path::new("")).is_some() {
             fresh.mark(ROOT)?;
@@ -122,19 +127,17 @@ impl Store {
         Ok(applied)
     }
 
-    fn read_blob_into(&self, id: &LayerId, diff_id: &Digest, applier: Applier<'_>) -> Result<Applied> {
+    /// Gives a layer's blob to `read`; one that proves wrong is moved aside.
+    fn with_blob<T>(
+        &self,
+        id: &LayerId,
+        diff_id: &Digest,
+        read: impl FnOnce(LayerReader<'_>) -> Result<T>,
+    ) -> Result<T> {
         let blob = self.local_blob(id)?;
         let path = self.blob_path(&blob.digest);
         let file = File::open(&path).map_err(|error| Error::at("open", &path, error))?;
-        let reader = LayerReader::with_limits(file, &blob, diff_id, LIMITS)?;
-        let read = |reader: &mut Ahead| -> Result<Applied> {
-            let mut tar = TarReader::new(reader);
-            let applied = applier.read(&mut tar)?;
-            // What follows the end of the archive counts for the digests too.
-            tar.finish()?;
-            Ok(applied)
-        };
-        read_ahead(reader, read).inspect_err(|error| {
+        read(LayerReader::with_limits(file, &blob, diff_id, LIMITS)?).inspect_err(|error| {
             if error.kind() == ErrorKind::Corrupt {
                 self.blob_was_wrong(&blob.digest, "it does not unpack to what its digests name");
             }
@@ -159,7 +162,7 @@ impl Store {
     /// The listing of a layer that is only a blob.
     pub(super) fn list_blob(&self, id: &LayerId) -> Result<Listing> {
         let diff_id = self.known_diff_id(id)?;
-        let listing = self.read_blob_into(id, &diff_id, Applier::new(None, None))?.listing;
+        let listing = self.with_blob(id, &diff_id, |reader| read_into(reader, Applier::new(None, None)))?.listing;
         let _lock = self.named_lock(&format!("layer {id}"), true)?;
         if !has(self, id, "fs") {
             let fresh = Fresh::new(self)?;
@@ -171,4 +174,14 @@ impl Store {
         }
         Ok(listing)
     }
+}
+
+fn read_into(reader: LayerReader<'_>, applier: Applier<'_>) -> Result<Applied> {
+    read_ahead(reader, |reader| {
+        let mut tar = TarReader::new(reader);
+        let applied = applier.read(&mut tar)?;
+        // What follows the end of the archive counts for the digests too.
+        tar.finish()?;
+        Ok(applied)
+    })
 }
