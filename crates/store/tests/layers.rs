@@ -413,6 +413,23 @@ fn a_blob_with_another_diff_id_is_refused() {
     assert!(!scene.store.layer_path(&id).join("fs").exists());
 }
 
+#[test]
+fn a_directory_that_a_power_cut_may_have_torn_is_made_again() {
+    let scene = scene();
+    let id = scene.foreign("f x whole");
+    scene.store.deferred().unpack(std::slice::from_ref(&id)).unwrap();
+    let file = scene.store.layer_path(&id).join("fs/x");
+    fs::write(&file, "").unwrap();
+    let root = scene.dir.path().join("store");
+    let again = |boot: &str| {
+        let store = Store::open(&root, OpenOptions::new(boot, || 1_000_000)).unwrap();
+        store.unpack(std::slice::from_ref(&id)).unwrap();
+        fs::read_to_string(&file).unwrap()
+    };
+    assert_eq!(again("boot"), "", "the boot that wrote it needs no second look");
+    assert_eq!(again("next boot"), "whole");
+}
+
 /// A gzipped layer tar of one file of `size` bytes: its blob, and a body of it in chunks of `step`.
 fn arriving(size: usize, step: usize) -> (Descriptor, Digest, Vec<Vec<u8>>) {
     let text: Vec<u8> = (0..size).map(|i| (i * i >> 7) as u8).collect();

@@ -164,12 +164,7 @@ impl<'a> LayerReader<'a> {
         limits: Limits,
     ) -> Result<Self> {
         let blob = VerifyReader::new(raw, descriptor.digest.clone(), Some(descriptor.size));
-        Self::of_verified(blob, diff_id, limits)
-    }
-
-    /// Reads a blob from a reader that fails at its end unless the blob was right: only the tar is verified here.
-    pub fn of_verified(raw: impl Read + Send + 'a, diff_id: &Digest, limits: Limits) -> Result<Self> {
-        let tar = limited(Box::new(raw), limits)?;
+        let tar = limited(Box::new(blob), limits)?;
         Ok(Self { inner: VerifyReader::new(tar, diff_id.clone(), None) })
     }
 }

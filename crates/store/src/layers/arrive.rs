@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
-use cooper_oci::{Body, Descriptor, LayerReader};
+use cooper_oci::{Body, Descriptor, decompress_within};
 use futures::SinkExt;
 use futures::channel::{mpsc, oneshot};
 use futures::executor::{BlockingStream, block_on_stream};
@@ -38,12 +38,11 @@ impl Store {
     fn unpack_arriving(&self, id: &LayerId, arriving: Arriving) -> Result<Vec<String>> {
         // Not waited for: whoever holds it is unpacking the same layer.
         let _lock = self.named_lock(&format!("layer {id}"), false)?;
-        if has(self, id, "fs") || has(self, id, CHAIN) {
+        if self.is_unpacked(id)? || has(self, id, CHAIN) {
             return Ok(Vec::new());
         }
         let diff_id = self.known_diff_id(id)?;
-        let reader = LayerReader::of_verified(arriving, &diff_id, super::unpack::LIMITS)?;
-        self.unpack_from(id, &diff_id, reader)
+        self.unpack_from(id, &diff_id, decompress_within(arriving, super::unpack::LIMITS)?)
     }
 }
 
@@ -56,7 +55,7 @@ struct Unpacking {
 impl Unpacking {
     /// `None` when there is nothing to unpack, or no thread to be had.
     fn start(store: &Store, id: &LayerId) -> Option<Self> {
-        if has(store, id, "fs") || has(store, id, CHAIN) {
+        if store.is_unpacked(id).unwrap_or(false) || has(store, id, CHAIN) {
             return None;
         }
         let (chunks, receiver) = mpsc::channel(WAITING);
