@@ -432,7 +432,7 @@ fn a_directory_that_a_power_cut_may_have_torn_is_made_again() {
 
 /// A gzipped layer tar of one file of `size` bytes: its blob, and a body of it in chunks of `step`.
 fn arriving(size: usize, step: usize) -> (Descriptor, Digest, Vec<Vec<u8>>) {
-    let text: Vec<u8> = (0..size).map(|i| (i * i >> 7) as u8).collect();
+    let text: Vec<u8> = (0..size).map(|i| ((i * i) >> 7) as u8).collect();
     let mut tar = TarWriter::new(LayerWriter::new(Vec::new(), Compression::GZIP, None).unwrap());
     tar.append(&entry("f", EntryKind::File { size: size as u64 }), &mut &text[..]).unwrap();
     let (blob, sums) = tar.finish().unwrap().finish().unwrap();

@@ -124,7 +124,9 @@ impl<W: Write + Send + 'static> Write for LayerWriter<W> {
 
 fn pack(method: Method, known: Option<&dyn Pieces>, piece: &[u8]) -> Result<Packed> {
     let key = method.key(piece);
-    let kept = known.and_then(|known| known.get(&key)).filter(|bytes| method.fits(bytes, piece));
-    let bytes = kept.map_or_else(|| method.compress(piece), Ok)?;
+    if let Some((bytes, sum)) = known.and_then(|known| known.get(&key)).filter(|(bytes, _)| method.fits(bytes, piece)) {
+        return Ok(Packed { key, sum, bytes });
+    }
+    let bytes = method.compress(piece)?;
     Ok(Packed { key, sum: blake3::hash(&bytes).into(), bytes })
 }
