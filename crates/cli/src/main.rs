@@ -11,6 +11,7 @@ mod diagnostics;
 mod engine_calls;
 mod environment;
 mod error;
+mod hosts;
 mod human;
 mod open;
 mod output;
@@ -20,6 +21,7 @@ mod sanitise;
 mod session;
 mod store_calls;
 mod surroundings;
+mod template;
 mod terminal;
 
 use std::process::ExitCode;

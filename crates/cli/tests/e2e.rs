@@ -19,7 +19,15 @@ mod harness;
 mod outputs;
 #[path = "e2e/parallel.rs"]
 mod parallel;
+#[path = "e2e/places.rs"]
+mod places;
+#[path = "e2e/platforms.rs"]
+mod platforms;
+#[path = "e2e/programs.rs"]
+mod programs;
 #[path = "e2e/registries.rs"]
 mod registries;
+#[path = "e2e/shared_caches.rs"]
+mod shared_caches;
 #[path = "e2e/verbs.rs"]
 mod verbs;

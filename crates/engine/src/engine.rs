@@ -1,5 +1,6 @@
 //! What every build, run and transfer of one process shares.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cooper_executor::Executor;
@@ -19,6 +20,8 @@ pub struct Engine {
     pub clock: fn() -> i64,
     /// The /etc/resolv.conf that steps see.
     pub resolv_conf: Option<Vec<u8>>,
+    /// Directories of programs, as in PATH: emulators are looked for there.
+    pub search: Vec<PathBuf>,
 }
 
 /// Runs work that blocks (disk, hashing) beside the runtime's own threads.

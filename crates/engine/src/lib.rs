@@ -4,7 +4,9 @@
 
 mod assemble;
 mod build;
+mod carry;
 mod copy;
+mod emulation;
 mod engine;
 mod error;
 mod event;
@@ -12,24 +14,33 @@ mod explain;
 mod export;
 mod files;
 mod filesystem;
+mod join;
 mod journal;
+mod location;
 mod ops;
 mod request;
+mod rewrite;
 mod run;
 mod seal;
 mod session;
+mod shared;
 mod source;
 mod transfer;
 mod worker;
 
 pub use build::build;
+pub use carry::{Carried, Carry, carry};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
 pub use explain::{Explanation, explain};
 pub use export::Format;
 pub use journal::{Journal, State};
-pub use request::{Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
+pub use location::Location;
+pub use request::{
+    Annotation, AnnotationLevel, Dangling, Export, ExportKind, NamedContext, Outcome, Request, Timestamps,
+};
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
+pub use shared::{CacheFrom, CachePlace, CacheTo};
 pub use transfer::{load, save};

@@ -23,13 +23,14 @@ use crate::files::{Files, LayerFiles, LocalFiles};
 use crate::filesystem::Filesystem;
 use crate::ops::{self, ExecWork, FileWork, KillSwitch, OutputSink, is_bound};
 use crate::seal::Seals;
+use crate::shared::SharedCaches;
 use crate::source::{Images, Remotes};
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Place, Request, Result, Session, StepId, StepState};
 use crate::{journal, journal::Journal};
 
 type Shared<T> = Arc<OnceCell<T>>;
 
-/// Everything one platform of one build works with.
+/// Everything one build works with.
 #[derive(Debug)]
 pub(crate) struct BuildWorker {
     pub(crate) engine: Engine,
@@ -39,11 +40,10 @@ pub(crate) struct BuildWorker {
     pub(crate) definition: Definition,
     /// Number of each vertex that is shown as a step.
     pub(crate) steps: HashMap<VertexId, StepId>,
-    /// Steps of platforms before this one: its own are numbered from here.
-    pub(crate) first_step: u32,
     pub(crate) images: Arc<Images>,
     pub(crate) remotes: Arc<Remotes>,
     pub(crate) seals: Arc<Seals>,
+    pub(crate) caches: Arc<SharedCaches>,
     pub(crate) compression: Compression,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) journal: Mutex<Journal>,
@@ -78,7 +78,7 @@ impl BuildWorker {
 
     /// Place of a step in the journal.
     fn index(&self, step: StepId) -> usize {
-        (step.0 - self.first_step - 1) as usize
+        (step.0 - 1) as usize
     }
 
     /// The files of a context, walked once a build.
@@ -311,6 +311,7 @@ impl BuildWorker {
                     layers: layers.into_iter().next().unwrap_or_default(),
                     mounts,
                     resolv_conf: engine.resolv_conf.clone(),
+                    search: engine.search.clone(),
                     extra_hosts: request.add_hosts.clone(),
                     output,
                     kill,
@@ -339,6 +340,18 @@ impl BuildWorker {
                 events.event(Event::Output { step, stderr, data: data.to_vec() });
             }
         }))
+    }
+
+    /// The result of a record of the store, if all of it can be had.
+    fn load_here(&self, record: &RecordId) -> Option<Filesystem> {
+        let store = &self.engine.store;
+        let record = store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
+        // A layer that the store knows but has lost is made again, unless a base brings it.
+        let present = |layer: &LayerId| {
+            store.hold_layer(layer).unwrap_or(false)
+                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
+        };
+        record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
     }
 
     fn mark(&self, step: Option<StepId>, state: journal::State) {
@@ -435,17 +448,12 @@ impl Worker for BuildWorker {
                 None
             })
             .map(|id| RecordId(id.0))
+            .or_else(|| self.caches.lookup(key))
     }
 
     async fn load(&self, record: &RecordId) -> Option<Filesystem> {
-        let record = self.engine.store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
-        let store = &self.engine.store;
-        // A layer that the store knows but has lost is made again, unless a base brings it.
-        let present = |layer: &LayerId| {
-            store.hold_layer(layer).unwrap_or(false)
-                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
-        };
-        record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
+        let found = self.load_here(record).or_else(|| self.caches.load(record, &self.engine.store, &self.remotes));
+        found.inspect(|_| self.caches.note(record))
     }
 
     fn found(&self, node: NodeId, _record: &RecordId) {
@@ -453,7 +461,6 @@ impl Worker for BuildWorker {
             self.emit(Event::Finished { step: *step, state: StepState::Cached, took: Default::default() });
         }
     }
-
     async fn run(
         &self,
         node: NodeId,
@@ -500,6 +507,7 @@ impl Worker for BuildWorker {
             trace: None,
         };
         let names: Vec<cooper_store::Key> = saved.names.iter().map(|key| cooper_store::Key(key.0)).collect();
+        self.caches.note(&saved.id);
         if let Err(e) = self.engine.store.save(&record, &names) {
             let e = from_store(e, "the step's result was not kept for the next build");
             self.emit(Event::Warning { message: e.to_string(), diagnostic: None });

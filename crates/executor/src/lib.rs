@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of images, layers, the build graph or the store.
 
+mod binfmt;
 mod enter;
 mod error;
 mod init;
@@ -13,6 +14,7 @@ mod subid;
 mod sys;
 mod wire;
 
+pub use binfmt::{Emulator, emulator, emulators, register};
 pub use enter::{EnterOptions, Identity, enter};
 pub use error::{Error, ErrorKind, Result};
 pub use init::{INIT_COMMAND, init_main};

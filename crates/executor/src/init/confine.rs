@@ -21,11 +21,11 @@ pub(crate) const OPEN_FILES: u64 = 1024;
 /// Hard limit for those that ask.
 pub(crate) const MAX_OPEN_FILES: u64 = 1_048_576;
 
-/// Becomes `account`, confined if `sandbox`.
+/// Becomes `account`, confined if `sandbox`, for a program of the narrower processor if `narrow`.
 ///
 /// The order matters: the bounding set needs SETPCAP, a filter without no_new_privs needs SYS_ADMIN, and giving up
 /// user id 0 gives up both.
-pub(super) fn confine(account: &Account, sandbox: bool) -> Result<()> {
+pub(super) fn confine(account: &Account, sandbox: bool, narrow: bool) -> Result<()> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     limits().map_err(|e| Error::io("cannot set resource limits", e.into()))?;
     let failed = |e: std::io::Error| Error::caused(ErrorKind::Host, "cannot confine the step", e);
@@ -39,7 +39,7 @@ pub(super) fn confine(account: &Account, sandbox: bool) -> Result<()> {
         if account.uid == 0 {
             rustix::thread::set_no_new_privs(true).map_err(|e| failed(e.into()))?;
         }
-        sys::install_filter(&seccomp::program()).map_err(failed)?;
+        sys::install_filter(&seccomp::program(narrow)).map_err(failed)?;
     }
     become_user(account)?;
     if sandbox { keep(account).map_err(|e| failed(e.into())) } else { Ok(()) }

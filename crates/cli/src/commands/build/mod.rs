@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of how a build is done: it makes a request, shows the events and writes down the outcome.
 
+mod annotation;
+mod caches;
 mod exports;
 mod outcome;
 mod request;
@@ -22,7 +24,7 @@ use crate::progress::{Mode, Progress};
 use crate::session::LocalSession;
 use crate::surroundings::Surroundings;
 
-pub(crate) use request::image_name;
+pub(crate) use request::{image_name, platform};
 pub(crate) use values::key_value;
 
 /// Build an image from a Dockerfile
@@ -43,6 +45,14 @@ pub(crate) struct Build {
     /// Value of an ARG; without a value, that of the environment variable
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
+
+    /// File with lines `NAME=VALUE` or `NAME`, values of ARGs; `--build-arg` wins over it
+    #[arg(long = "build-arg-file", value_name = "FILE")]
+    pub(crate) build_arg_files: Vec<PathBuf>,
+
+    /// Annotation of the image: of its manifest, or of the levels that are named
+    #[arg(long = "annotation", value_name = "[LEVEL[[PLATFORM]]:]KEY=VALUE")]
+    pub(crate) annotations: Vec<String>,
 
     /// Label of the image
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -103,6 +113,14 @@ pub(crate) struct Build {
     /// SSH agent for RUN steps: `default` or `ID[=SOCKET]`
     #[arg(long = "ssh", value_name = "AGENT")]
     pub(crate) ssh: Vec<String>,
+
+    /// Cache to ask after the store: an image's name, or `type=registry|local,ref=..|src=..`
+    #[arg(long = "cache-from", value_name = "CACHE")]
+    pub(crate) cache_from: Vec<String>,
+
+    /// Cache to write after the build: `type=registry|local|inline,ref=..|dest=..,mode=min|max`
+    #[arg(long = "cache-to", value_name = "CACHE")]
+    pub(crate) cache_to: Vec<String>,
 
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]

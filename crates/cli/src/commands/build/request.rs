@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use cooper_dockerfile::nearest;
 use cooper_engine::{Request, Timestamps};
-use cooper_oci::{Platform, Reference};
+use cooper_oci::{COMMON_PLATFORMS, Platform, Reference};
 
-use super::{Build, TimestampsChoice, exports, values};
+use super::exports::{self, Asked};
+use super::{Build, TimestampsChoice, caches, outcome, values};
 use crate::context;
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult};
@@ -21,8 +23,10 @@ pub(super) fn make(
     stdin: &mut dyn Read,
 ) -> CommandResult<(Request, LocalSession)> {
     args.unsupported.refuse()?;
-    let exports = exports::exports(&args.outputs, args.push, args.load, crate::output::stdout_is_terminal())?;
-    let build_args = values::build_args(&args.build_args, environment)?;
+    outcome::check_files(args)?;
+    let asked = Asked { outputs: &args.outputs, push: args.push, load: args.load, annotations: &args.annotations };
+    let exports = exports::exports(asked, crate::output::stdout_is_terminal())?;
+    let build_args = values::build_args(&args.build_arg_files, &args.build_args, environment)?;
     let epoch = epoch(&build_args, environment)?;
     let mut session = session(args, environment)?;
     let mut contexts = BTreeMap::new();
@@ -58,9 +62,11 @@ pub(super) fn make(
         jobs: args.jobs.map_or_else(default_jobs, std::num::NonZeroUsize::get),
         timestamps: timestamps(args.timestamps),
         epoch,
+        cache_from: args.cache_from.iter().map(|text| caches::cache_from(text)).collect::<CommandResult<_>>()?,
+        cache_to: args.cache_to.iter().map(|text| caches::cache_to(text)).collect::<CommandResult<_>>()?,
         context_key,
     };
-    check_names(&request)?;
+    check_names(args, &request)?;
     Ok((request, session))
 }
 
@@ -86,11 +92,19 @@ fn misused(error: cooper_oci::Error) -> CommandError {
     CommandError::from(error).with_kind(crate::error::Kind::Usage)
 }
 
-/// Pushing needs somewhere to push to.
-fn check_names(request: &Request) -> CommandResult {
+/// Pushing needs somewhere to push to, and by digest no tag.
+fn check_names(args: &Build, request: &Request) -> CommandResult {
     use cooper_engine::ExportKind;
+    if request.exports.iter().any(|export| export.by_digest)
+        && let Some(name) = args.tags.iter().find(|name| exports::has_tag(name))
+    {
+        return Err(exports::with_tag(name));
+    }
     let nameless = |export: &cooper_engine::Export| {
-        export.kind == ExportKind::Image { push: true } && export.names.is_empty() && request.tags.is_empty()
+        export.kind == ExportKind::Image { push: true }
+            && export.names.is_empty()
+            && export.dangling.is_none()
+            && request.tags.is_empty()
     };
     if request.exports.iter().any(nameless) {
         return Err(CommandError::usage("a name is needed to push").with_hint("add `--tag registry/name:tag`"));
@@ -107,12 +121,36 @@ fn platforms(args: &Build, environment: &Environment) -> CommandResult<Vec<Platf
     };
     let mut platforms: Vec<Platform> = Vec::new();
     for text in texts.iter().filter(|text| !text.is_empty()) {
-        let platform = if *text == "local" { Platform::host() } else { text.trim().parse().map_err(misused)? };
+        let platform = if *text == "local" { Platform::host() } else { platform(text.trim())? };
         if !platforms.contains(&platform) {
             platforms.push(platform);
         }
     }
     Ok(platforms)
+}
+
+/// A platform that exists: images for a mistyped one would be made, and run nowhere.
+pub(crate) fn platform(text: &str) -> CommandResult<Platform> {
+    let parsed = text.parse::<Platform>();
+    if let Ok(platform) = parsed.as_ref()
+        && platform.is_known()
+    {
+        return Ok(platform.clone());
+    }
+    let error = match parsed {
+        Ok(_) => CommandError::usage(format!("unknown platform `{text}`")),
+        // It says how one is written.
+        Err(error) => misused(error),
+    };
+    let short = COMMON_PLATFORMS.iter().filter_map(|platform| platform.strip_prefix("linux/"));
+    let near = match text.contains('/') {
+        true => nearest(text, COMMON_PLATFORMS.into_iter()),
+        false => nearest(text, short),
+    };
+    Err(match near {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error,
+    })
 }
 
 /// SOURCE_DATE_EPOCH as a build argument, else as a variable of the environment.
@@ -216,11 +254,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_words() {
         for (flags, expect) in [
-            (
-                &["--cache-to", "type=inline"][..],
-                "error: --cache-to is not supported yet\nhint: the cache is in the store",
-            ),
-            (&["--cache-from=x"], "--cache-from is not supported yet"),
+            (&["--cache-to", "type=s3"][..], "of type s3 is not supported yet"),
+            (&["--cache-from=A"], "`A` is not the name of an image"),
             (&["--provenance=mode=max"], "--provenance is not supported yet\nhint: leave it out"),
             (&["--sbom"], "--sbom is not supported yet"),
             (&["--builder", "other"], "--builder is not supported yet"),
@@ -232,6 +267,15 @@ mod tests {
             (&["--push"], "a name is needed to push\nhint: add `--tag"),
             (&["-t", "A"], "invalid image name `A`"),
             (&["--platform", "bad/x/y/z"], "invalid platform"),
+            (&["--platform", "linux/amd46"], "unknown platform `linux/amd46`\nhint: did you mean `linux/amd64`?"),
+            (&["--platform", "linux/arm/v9"], "did you mean `linux/arm/v"),
+            (&["--platform", "lunix/arm64"], "did you mean `linux/arm64`?"),
+            (&["--platform", "arm46"], "hint: did you mean `arm64`?"),
+            (&["--iidfile", "/no/such/iid"], "--iidfile `/no/such/iid`: there is no directory `/no/such`"),
+            (&["--metadata-file", "/dev/null/x"], "--metadata-file `/dev/null/x`: "),
+            (&["--metadata-file", "/"], "`/` is a directory"),
+            (&["-t", "a:1", "-o", "type=registry,push-by-digest=true"], "push-by-digest gives no tag"),
+            (&["--annotation", "x"], "there is no `=`"),
             (&["--network", "bridge"], "the networks are"),
             (&["--jobs", "0"], "number would be zero"),
             (&["--progress", "loud"], "invalid value 'loud'"),
