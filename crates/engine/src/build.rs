@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::entitle::entitle;
 use crate::error::from_store;
-use crate::export::{Exported, Exporter, title};
+use crate::export::{CANNOT_SYNC, Exported, Exporter, title};
 use crate::filesystem::Filesystem;
 use crate::join::{Joined, join};
 use crate::journal::{self, Journal};
@@ -386,7 +386,7 @@ impl Build {
         };
         let first = first + self.request.exports.len() as u32;
         self.caches.write(&self.request.cache_to, &work, first).await?;
-        self.engine.store.durable().map_err(|e| from_store(e, "cannot write the results to disk"))?;
+        self.engine.store.durable().map_err(|e| from_store(e, CANNOT_SYNC))?;
         Ok(exported)
     }
 

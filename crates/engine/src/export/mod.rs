@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cooper_oci::{CopyOptions, Descriptor, Digest, Platform, Reference, Target, copy};
+use futures::future::try_join;
 
 use crate::assemble::{Assembled, Assembly};
 use crate::build::Built;
@@ -47,6 +48,9 @@ pub(crate) fn title(export: &Export) -> String {
         ExportKind::Load => "loading into the docker engine".into(),
     }
 }
+
+/// What an error is about whose place is the store's disk.
+pub(crate) const CANNOT_SYNC: &str = "cannot write the results to disk";
 
 /// The exports of a build, under way.
 #[derive(Debug)]
@@ -179,7 +183,11 @@ impl Exporter<'_> {
     async fn archive(&self, export: &Export, image: &Descriptor, format: Format, tar: bool) -> Result<()> {
         self.fetch().await?;
         let images = [(image.clone(), self.names(export))];
-        write_archive(&self.engine.store, &images, format, tar, export.dest.as_deref()).await
+        let writing = write_archive(&self.engine.store, &images, format, tar, export.dest.as_deref());
+        // The disk takes what is in the store while the archive is written.
+        let store = self.engine.store.clone();
+        let durable = async { blocking(move || store.durable()).await.map_err(|e| from_store(e, CANNOT_SYNC)) };
+        try_join(durable, writing).await.map(drop)
     }
 
     async fn load(&self, export: &Export, image: &Descriptor) -> Result<()> {
