@@ -12,9 +12,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cooper-store", &["cooper-oci"]),
     ("cooper-registry", &["cooper-oci"]),
     ("cooper-executor", &[]),
+    ("cooper-base", &["cooper-oci"]),
     (
         "cooper-engine",
         &[
+            "cooper-base",
             "cooper-dockerfile",
             "cooper-executor",
             "cooper-llb",
@@ -26,7 +28,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "cooper-cli",
-        &["cooper-dockerfile", "cooper-engine", "cooper-executor", "cooper-oci", "cooper-registry", "cooper-store"],
+        &[
+            "cooper-base",
+            "cooper-dockerfile",
+            "cooper-engine",
+            "cooper-executor",
+            "cooper-oci",
+            "cooper-registry",
+            "cooper-store",
+        ],
     ),
 ];
 
