@@ -430,7 +430,7 @@ impl Build {
 }
 
 /// Starts the pool that hashes and compresses. Left to its first use, a system without threads would make it panic.
-fn start_pool() -> Result<()> {
+pub(crate) fn start_pool() -> Result<()> {
     static FAILED: OnceLock<Option<String>> = OnceLock::new();
     // The one error besides is that it runs already, which its first task shows.
     let start = || rayon::ThreadPoolBuilder::new().build_global().err().filter(|e| e.source().is_some());

@@ -3,6 +3,7 @@
 //! Knows nothing of terminals, environments, home directories, argument parsing or protobuf.
 
 mod assemble;
+mod base;
 mod build;
 mod copy;
 mod engine;
@@ -22,6 +23,7 @@ mod source;
 mod transfer;
 mod worker;
 
+pub use base::{BaseOutcome, BaseRequest, build_base};
 pub use build::build;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
