@@ -102,3 +102,21 @@ impl From<cooper_oci::Error> for Error {
         hint.into_iter().fold(out, Error::with_hint)
     }
 }
+
+impl From<Error> for cooper_oci::Error {
+    fn from(error: Error) -> Self {
+        use cooper_oci::ErrorKind as Oci;
+        let kind = match error.kind {
+            ErrorKind::Invalid | ErrorKind::Unsatisfiable | ErrorKind::Stale => Oci::Invalid,
+            ErrorKind::Untrusted => Oci::Corrupt,
+            ErrorKind::NotFound => Oci::NotFound,
+            ErrorKind::TooLarge => Oci::TooLarge,
+            ErrorKind::Retry => Oci::Retry,
+            ErrorKind::Io => Oci::Io,
+        };
+        let out = Self::new(kind, error.to_string());
+        let hint = error.hint.clone();
+        let out = out.with_source(error);
+        hint.into_iter().fold(out, cooper_oci::Error::with_hint)
+    }
+}

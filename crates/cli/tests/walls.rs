@@ -42,11 +42,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates of others that only some of ours may name.
 const KEPT_TO: &[(&str, &[&str])] = &[
-    ("tokio", &["cooper-registry", "cooper-engine", "cooper-cli"]),
+    ("tokio", &["cooper-base", "cooper-registry", "cooper-engine", "cooper-cli"]),
     ("clap", &["cooper-cli"]),
     ("crossterm", &["cooper-cli"]),
     ("rusqlite", &["cooper-store"]),
-    ("reqwest", &["cooper-registry"]),
+    ("reqwest", &["cooper-base", "cooper-registry"]),
     ("hyper", &["cooper-registry"]),
 ];
 

@@ -119,6 +119,9 @@ pub struct Source {
     /// A release without `Valid-Until` older than this many days is refused. Default: any age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_days: Option<u32>,
+    /// `Valid-Until` counts. Default: yes; a snapshot's has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_valid_until: Option<bool>,
 }
 
 /// Packages taken without being named, in the words of mmdebstrap's `--variant`.
