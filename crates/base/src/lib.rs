@@ -14,6 +14,7 @@ pub mod manifest;
 mod nearest;
 pub mod presets;
 mod sbom;
+mod show;
 
 pub use actions::{Given, check_scripts, generate};
 pub use architecture::{architecture_of, architectures, platform_of};
