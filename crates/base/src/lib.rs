@@ -22,6 +22,7 @@ pub mod presets;
 pub mod relation;
 pub mod resolve;
 mod sbom;
+mod show;
 pub mod sources;
 pub mod version;
 

@@ -33,6 +33,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     #[command(visible_alias = "b")]
     Build(Box<commands::build::Build>),
+    Base(commands::base::Base),
     #[command(visible_alias = "ls")]
     Images(commands::images::Images),
     History(commands::history::History),
@@ -57,6 +58,7 @@ impl Command {
     pub(crate) fn needs_store(&self) -> bool {
         match self {
             Self::Doctor(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Base(base) => base.needs_store(),
             Self::Store(store) => !store.only_prints_path(),
             _ => true,
         }

@@ -5,7 +5,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cooper_engine::{Container, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session, State};
+use cooper_engine::{
+    BaseOutcome, BaseRequest, Container, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session,
+    State,
+};
 use cooper_oci::Reference;
 use cooper_store::SnapshotKind;
 
@@ -71,6 +74,15 @@ pub(crate) async fn build(
     events: Arc<dyn EventSink>,
 ) -> CommandResult<Outcome> {
     Ok(cooper_engine::build(&engine(at, machinery)?, request, session, events).await?)
+}
+
+/// Builds a base image.
+pub(crate) async fn build_base(
+    at: &Surroundings,
+    request: BaseRequest,
+    events: Arc<dyn EventSink>,
+) -> CommandResult<BaseOutcome> {
+    Ok(cooper_engine::build_base(&engine(at, Machinery::default())?, request, events).await?)
 }
 
 /// Starts a container of an image in the store.

@@ -11,7 +11,7 @@ use cooper_dockerfile::{
     evaluate, lower, parse,
 };
 use cooper_llb::VertexId;
-use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform};
+use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform, Reference};
 use cooper_solver::{KeyHasher, NodeId, Solver};
 use cooper_store::EventKind;
 use futures::future::try_join_all;
@@ -127,6 +127,7 @@ impl Build {
             client: engine.client.clone(),
             remotes: remotes.clone(),
             layouts: layouts(&request),
+            stored: stored(&request),
             pull: request.pull,
             stages: OnceLock::new(),
             pinned: Mutex::default(),
@@ -210,7 +211,7 @@ impl Build {
         let named = |(name, context): (&String, &NamedContext)| {
             let named = match context {
                 NamedContext::Local => Named::Local,
-                NamedContext::Image(reference) => Named::Image(reference.clone()),
+                NamedContext::Image(reference) | NamedContext::Stored(reference, _) => Named::Image(reference.clone()),
                 NamedContext::OciLayout(_, target) => Named::OciLayout { target: target.clone() },
             };
             (name.clone(), named)
@@ -446,6 +447,14 @@ fn layouts(request: &Request) -> HashMap<String, std::path::PathBuf> {
         _ => None,
     };
     request.contexts.iter().filter_map(layout).collect()
+}
+
+fn stored(request: &Request) -> HashMap<Reference, Descriptor> {
+    let stored = |context: &NamedContext| match context {
+        NamedContext::Stored(name, descriptor) => Some((name.clone(), descriptor.clone())),
+        _ => None,
+    };
+    request.contexts.values().filter_map(stored).collect()
 }
 
 fn stage_names(dockerfile: &Dockerfile) -> Vec<String> {

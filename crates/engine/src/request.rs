@@ -60,6 +60,8 @@ pub enum NamedContext {
     Image(Reference),
     /// `oci-layout://path[:tag|@digest]`.
     OciLayout(PathBuf, Option<String>),
+    /// An image of the store, under the name that messages call it by.
+    Stored(Reference, Descriptor),
 }
 
 /// Modification times of the layers made.

@@ -20,6 +20,9 @@ const NSSWITCH: &str = "etc/nsswitch.conf";
 /// What libc does without the file, in words that other resolvers (Go's) read too.
 const NSSWITCH_TEXT: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n";
 
+/// In a path that a link or an alternative leads to: the Debian architecture of the image.
+const ARCHITECTURE: &str = "{architecture}";
+
 /// The zones.
 const ZONEINFO: &str = "usr/share/zoneinfo";
 
@@ -68,9 +71,10 @@ pub(super) fn timezone(manifest: &Manifest, view: &View<'_>) -> Result<Vec<Item>
 }
 
 /// Links of /usr/bin, by way of /etc/alternatives as update-alternatives makes them.
-pub(super) fn alternatives(manifest: &Manifest, view: &View<'_>) -> Result<Vec<Item>> {
+pub(super) fn alternatives(manifest: &Manifest, architecture: &str, view: &View<'_>) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for (name, target) in &manifest.alternatives {
+        let target = &target.replace(ARCHITECTURE, architecture);
         let wrong = |what: &str| Err(Error::new(ErrorKind::Invalid, format!("alternative `{name}`: {what}")));
         if name.contains('/') {
             return wrong("it is a name, not a path");
@@ -88,7 +92,7 @@ pub(super) fn alternatives(manifest: &Manifest, view: &View<'_>) -> Result<Vec<I
 }
 
 /// Declared directories, files and links, in this order.
-pub(crate) fn files(manifest: &Manifest, given: &Given) -> Result<Vec<Item>> {
+pub(crate) fn files(manifest: &Manifest, architecture: &str, given: &Given) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for dir in &manifest.directories {
         let mut item = Item::dir(path(&dir.path)?, dir.mode.map_or(0o755, |mode| mode.0));
@@ -111,7 +115,7 @@ pub(crate) fn files(manifest: &Manifest, given: &Given) -> Result<Vec<Item>> {
         if target.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, format!("link `{link}` has no target")));
         }
-        items.push(Item::symlink(path(link)?, target));
+        items.push(Item::symlink(path(link)?, target.replace(ARCHITECTURE, architecture)));
     }
     Ok(items)
 }

@@ -33,7 +33,7 @@ pub struct Given {
 ///
 /// # Errors
 /// What is declared does not fit the packages: a zone or an alternative that is not there, ids used twice.
-pub fn generate(manifest: &Manifest, packages: &[Unpacked], given: &Given) -> Result<Vec<Item>> {
+pub fn generate(manifest: &Manifest, architecture: &str, packages: &[Unpacked], given: &Given) -> Result<Vec<Item>> {
     if manifest.byte_compile == Some(true) {
         let error = Error::new(ErrorKind::Invalid, "`byte-compile` needs Python to run: it cannot be declared");
         return Err(error.with_hint("say `configure: run`, or compile in a RUN step"));
@@ -45,8 +45,8 @@ pub fn generate(manifest: &Manifest, packages: &[Unpacked], given: &Given) -> Re
     items.extend(users::items(manifest)?);
     items.extend(declared::timezone(manifest, &view)?);
     items.extend(certificates::items(manifest, &view, given)?);
-    items.extend(declared::alternatives(manifest, &view)?);
-    items.extend(declared::files(manifest, given)?);
+    items.extend(declared::alternatives(manifest, architecture, &view)?);
+    items.extend(declared::files(manifest, architecture, given)?);
     if manifest.ldconfig.unwrap_or(true) {
         items.extend(ldcache::item(&view, &items)?);
     }

@@ -69,11 +69,11 @@ impl Lines {
             if !names.insert(name) || !uids.insert(uid) {
                 return Err(twice("user", name, *uid));
             }
-            let gid = user.gid.unwrap_or(*uid);
+            let (gid, login) = (user.gid.unwrap_or(*uid), field("name", name, name)?);
             let gecos = field("gecos", name, user.gecos.as_deref().unwrap_or(name))?;
             let home = field("home", name, user.home.as_deref().unwrap_or(NO_HOME))?;
             let shell = field("shell", name, user.shell.as_deref().unwrap_or(NO_SHELL))?;
-            lines.passwd.push(format!("{}:x:{uid}:{gid}:{gecos}:{home}:{shell}", field("name", name, name)?));
+            lines.passwd.push(format!("{login}:x:{uid}:{gid}:{gecos}:{home}:{shell}"));
             // No password, and no date of its last change: that would be today's.
             lines.shadow.push(format!("{name}:*:::::::"));
         }

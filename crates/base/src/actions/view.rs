@@ -50,6 +50,11 @@ impl<'a> View<'a> {
         None
     }
 
+    /// Whether a link of the packages leads to a path, which itself may be missing.
+    pub(crate) fn links_to(&self, path: &Path) -> bool {
+        self.items.values().any(|item| follow(item).is_some_and(|target| target == path))
+    }
+
     /// What is in a directory, by name.
     pub(crate) fn children(&self, dir: &Path) -> Vec<&'a Item> {
         self.below(dir).into_iter().filter(|item| item.path().parent() == Some(dir)).collect()

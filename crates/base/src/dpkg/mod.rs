@@ -25,7 +25,13 @@ const EXCLUDES: &str = "etc/dpkg/dpkg.cfg.d/excludes";
 ///
 /// # Errors
 /// Something is declared that dpkg's scripts decide.
-pub fn items(manifest: &Manifest, lock: &Lock, packages: &[Unpacked], given: &Given) -> Result<Vec<Item>> {
+pub fn items(
+    manifest: &Manifest,
+    architecture: &str,
+    lock: &Lock,
+    packages: &[Unpacked],
+    given: &Given,
+) -> Result<Vec<Item>> {
     let view = View::of(packages);
     refuse(manifest, &view)?;
     let mut items = skeleton(&view);
@@ -37,7 +43,7 @@ pub fn items(manifest: &Manifest, lock: &Lock, packages: &[Unpacked], given: &Gi
         let text = certificate(&path.display().to_string(), given.files.get(path).map_or(&[][..], Vec::as_slice))?;
         items.push(Item::file(format!("{LOCAL_CERTIFICATES}/declared-{index}.crt"), 0o644, text));
     }
-    items.extend(declared_files(manifest, given)?);
+    items.extend(declared_files(manifest, architecture, given)?);
     Ok(items)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of how the engine does it.
 
+pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod completions;
 pub(crate) mod doctor;
@@ -31,6 +32,7 @@ use crate::surroundings::Surroundings;
 /// Does what the verb says.
 pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
     match command {
+        Command::Base(args) => base::run(&args, at).await,
         Command::Build(args) => build::run(*args, at).await,
         Command::Images(args) => images::run(&args, at),
         Command::History(args) => history::run(&args, at),

@@ -55,7 +55,7 @@ impl OnePlatform<'_> {
 
     /// Unpacks all packages, in parallel, and puts them together.
     async fn unpack(&self, packages: &[LockedPackage]) -> Result<Unconfigured> {
-        let request = self.request.clone();
+        let (request, architecture) = (self.request.clone(), self.architecture.to_owned());
         let (store, packages) = (self.engine.store.clone(), packages.to_vec());
         blocking(move || {
             let told = |e| from_base(e, &request.name);
@@ -65,11 +65,12 @@ impl OnePlatform<'_> {
             let manifest = &request.manifest;
             let generated = match manifest.configure {
                 Some(Configure::Run) => {
-                    cooper_base::dpkg::items(manifest, &request.lock, &unpacked, &request.given).map_err(told)?
+                    cooper_base::dpkg::items(manifest, &architecture, &request.lock, &unpacked, &request.given)
+                        .map_err(told)?
                 }
                 _ => {
                     check_scripts(manifest, &unpacked).map_err(told)?;
-                    generate(manifest, &unpacked, &request.given).map_err(told)?
+                    generate(manifest, &architecture, &unpacked, &request.given).map_err(told)?
                 }
             };
             let mut layers = arrange(&unpacked, &manifest.layers.clone().unwrap_or_default()).map_err(told)?;

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of how a build is done: it makes a request, shows the events and writes down the outcome.
 
+mod bases;
 mod exports;
 mod outcome;
 mod request;
@@ -92,7 +93,8 @@ pub(crate) struct Build {
     #[arg(long = "add-host", value_name = "HOST:IP")]
     pub(crate) add_hosts: Vec<String>,
 
-    /// Further context: `NAME=DIR`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIR[:TAG|@DIGEST]`
+    /// Further context: `NAME=DIR`, `NAME=docker-image://IMAGE`, `NAME=oci-layout://DIR[:TAG|@DIGEST]` or
+    /// `NAME=base:FILE|PRESET`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<String>,
 
@@ -151,9 +153,10 @@ pub(crate) enum TimestampsChoice {
 
 /// Builds.
 pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
-    let (request, session) = request::make(&args, &at.environment, &mut std::io::stdin())?;
+    let (mut request, session) = request::make(&args, &at.environment, &mut std::io::stdin())?;
     let mode = progress_mode(&args, at)?;
     let colours = !at.environment.is_set("NO_COLOR");
+    bases::build(&args, &mut request, at).await?;
     let progress = Arc::new(Progress::start(mode.fold(output::stderr_is_terminal(), colours)));
     let outcome = build_or_stop(&args, at, request, session, Arc::clone(&progress)).await;
     progress.finish();
