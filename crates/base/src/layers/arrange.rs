@@ -9,6 +9,7 @@ use cooper_oci::{Entry, EntryKind};
 
 use super::{Item, Unpacked, links};
 use crate::manifest::Layers;
+use crate::relation;
 use crate::{Error, ErrorKind, LockedPackage, Result};
 
 /// A layer: a name for people, and its files, sorted, with every directory on the way to them.
@@ -153,9 +154,11 @@ fn replaces(one: &Unpacked, other: &Unpacked) -> bool {
     one.control.field("Replaces").is_some_and(|field| names(&field, &other.package))
 }
 
-/// Whether a list of relations names a package.
+/// Whether a list of relations accepts a package.
 fn names(field: &str, package: &LockedPackage) -> bool {
-    field.split(',').any(|relation| relation.split(['(', ':']).next().map(str::trim) == Some(&package.name))
+    // A field that cannot be read replaces nothing: the conflict is told.
+    let relations = relation::parse(field).unwrap_or_default();
+    relations.iter().flatten().any(|relation| relation.name == package.name && relation.accepts(&package.version))
 }
 
 /// The same file of a `Multi-Arch: same` package for two architectures.
