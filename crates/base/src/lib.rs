@@ -24,6 +24,7 @@ pub mod resolve;
 mod sbom;
 mod show;
 pub mod sources;
+pub mod testing;
 pub mod version;
 
 pub use actions::{Given, check_scripts, generate};
