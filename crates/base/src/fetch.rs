@@ -92,7 +92,7 @@ pub async fn fetch(
     Ok(())
 }
 
-async fn fetch_package(
+pub(crate) async fn fetch_package(
     lock: &Lock,
     package: &LockedPackage,
     places: &Places,

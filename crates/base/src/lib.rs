@@ -25,6 +25,7 @@ mod sbom;
 mod show;
 pub mod sources;
 pub mod testing;
+mod update;
 pub mod version;
 
 pub use actions::{Given, check_scripts, generate};
@@ -38,3 +39,4 @@ pub use lock::{DEB_MEDIA_TYPE, LOCK_VERSION, Lock, LockedPackage, LockedRelease}
 pub use locking::{LockRequest, lock};
 pub use manifest::{Manifest, Origin};
 pub use sbom::{Subject, spdx};
+pub use update::{Change, changes, name_cves};

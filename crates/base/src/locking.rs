@@ -25,6 +25,8 @@ pub struct LockRequest<'a> {
     pub old: Option<&'a Lock>,
     /// Seconds since 1970.
     pub now: i64,
+    /// Packages of the old lock change only to what a security release has.
+    pub security_only: bool,
 }
 
 /// Makes a lock.
@@ -67,7 +69,11 @@ pub async fn lock(
     }
     let mut packages = BTreeMap::new();
     for architecture in request.architectures {
-        packages.insert(architecture.clone(), choose(manifest, architecture, &offers)?);
+        let mut some = offers_for(manifest, architecture, &offers);
+        if let Some(old) = request.old.filter(|_| request.security_only) {
+            keep_locked(&mut some, old, architecture);
+        }
+        packages.insert(architecture.clone(), choose(manifest, architecture, some)?);
     }
     let used: BTreeSet<&String> =
         packages.values().flatten().filter_map(|package: &LockedPackage| package.release.as_ref()).collect();
@@ -126,21 +132,44 @@ fn locked_release(opened: &Opened) -> LockedRelease {
     }
 }
 
-fn choose(
-    manifest: &Manifest,
-    architecture: &str,
-    offers: &BTreeMap<String, Vec<Offer>>,
-) -> Result<Vec<LockedPackage>> {
+fn offers_for(manifest: &Manifest, architecture: &str, offers: &BTreeMap<String, Vec<Offer>>) -> Vec<Offer> {
     // The image's own architecture first: of equal versions of `all` the first is taken.
     let foreign = all_architectures(&[], &manifest.packages);
     let names =
         std::iter::once(architecture).chain(foreign.iter().map(String::as_str).filter(|name| *name != architecture));
-    let mut all = Vec::new();
+    let mut out = Vec::new();
     for name in names {
         let some = offers.get(name).into_iter().flatten();
-        all.extend(some.filter(|offer| name == architecture || offer.package.architecture != "all").cloned());
+        out.extend(some.filter(|offer| name == architecture || offer.package.architecture != "all").cloned());
     }
-    let universe = Universe::new(all, architecture, &manifest.packages, &manifest.omit);
+    out
+}
+
+/// Leaves, of each package that was locked, the version locked and what security releases offer. A package whose locked
+/// version is offered nowhere any more keeps all its offers.
+fn keep_locked(offers: &mut Vec<Offer>, old: &Lock, architecture: &str) {
+    let locked = old.packages.get(architecture).into_iter().flatten();
+    let locked: BTreeMap<(&str, &str), &LockedPackage> =
+        locked.map(|package| ((package.name.as_str(), package.architecture.as_str()), package)).collect();
+    let key = |offer: &Offer| (offer.package.name.clone(), offer.package.architecture.clone());
+    let is_locked = |offer: &Offer| {
+        let held = locked.get(&(offer.package.name.as_str(), offer.package.architecture.as_str()));
+        held.is_some_and(|held| held.version == offer.package.version)
+    };
+    let still_offered: BTreeSet<(String, String)> = offers.iter().filter(|offer| is_locked(offer)).map(key).collect();
+    offers.retain(|offer| {
+        let from_security = offer.release.as_deref().is_some_and(is_security);
+        !still_offered.contains(&key(offer)) || is_locked(offer) || from_security
+    });
+}
+
+/// `bookworm-security`, `noble-security`, and the older `buster/updates`.
+pub(crate) fn is_security(suite: &str) -> bool {
+    suite.contains("-security") || suite.ends_with("/updates")
+}
+
+fn choose(manifest: &Manifest, architecture: &str, offers: Vec<Offer>) -> Result<Vec<LockedPackage>> {
+    let universe = Universe::new(offers, architecture, &manifest.packages, &manifest.omit);
     let goal = Goal {
         packages: &manifest.packages,
         variant: manifest.variant.unwrap_or_default(),

@@ -26,6 +26,11 @@ pub(crate) struct Global {
     /// Directory of the store
     #[arg(long, global = true, display_order = 900, env = "COOPER_ROOT", hide_env_values = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+
+    /// Ask no registry for anything: what is not in the store is an error
+    #[arg(long, global = true, display_order = 901, env = "COOPER_OFFLINE", hide_env_values = true,
+        value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
 }
 
 /// The verbs.
@@ -36,6 +41,12 @@ pub(crate) enum Command {
     Base(commands::base::Base),
     #[command(visible_alias = "ls")]
     Images(commands::images::Images),
+    Pull(commands::pull::Pull),
+    Push(commands::pull::Push),
+    Copy(commands::copy::Copy),
+    Tags(commands::tags::Tags),
+    Login(commands::login::Login),
+    Logout(commands::login::Logout),
     History(commands::history::History),
     Inspect(commands::inspect::Inspect),
     Tag(commands::tag::Tag),
@@ -59,6 +70,7 @@ impl Command {
         match self {
             Self::Doctor(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) => false,
             Self::Base(base) => base.needs_store(),
+            Self::Tags(_) | Self::Login(_) | Self::Logout(_) => false,
             Self::Store(store) => !store.only_prints_path(),
             _ => true,
         }

@@ -11,6 +11,7 @@ mod diagnostics;
 mod engine_calls;
 mod environment;
 mod error;
+mod hosts;
 mod human;
 mod open;
 mod output;

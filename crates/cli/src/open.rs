@@ -5,13 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cooper_base::sources::{Net, NetOptions};
 use cooper_executor::{Executor, IdMap, Namespaces, Runtime};
-use cooper_registry::{Client, ClientOptions};
+use cooper_registry::{Client, ClientOptions, Credentials, Fixed, Proxies};
 use cooper_store::{OpenOptions, Ownership, SnapshotKind, Store};
 
 use crate::credentials::Files;
 use crate::engine_calls::RuntimeChoice;
 use crate::error::{CommandError, CommandResult};
+use crate::hosts::Hosts;
 use crate::human;
 use crate::surroundings::Surroundings;
 
@@ -68,11 +70,35 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// The way to registries, with the credentials and proxies of the environment.
-pub(crate) fn client(at: &Surroundings) -> Client {
+pub(crate) fn client(at: &Surroundings) -> CommandResult<Client> {
+    Ok(Client::new(client_options(at)?))
+}
+
+/// The way to one registry, with credentials that are kept nowhere.
+pub(crate) fn client_with(at: &Surroundings, registry: &str, credentials: Credentials) -> CommandResult<Client> {
+    let only = Fixed([(registry.to_owned(), credentials)].into());
+    Ok(Client::new(ClientOptions { credentials: Arc::new(only), ..client_options(at)? }))
+}
+
+fn client_options(at: &Surroundings) -> CommandResult<ClientOptions> {
+    let hosts = Hosts::of(&at.environment)?;
     let mut options = ClientOptions::new(Arc::new(human::system_time));
     options.credentials = Arc::new(Files::of(&at.environment));
     options.proxies = at.environment.proxies();
-    Client::new(options)
+    options.plain_http = hosts.plain_http.into_iter().collect();
+    options.tls = hosts.tls;
+    options.mirrors = hosts.mirrors;
+    options.offline = at.offline;
+    Ok(options)
+}
+
+/// The way to archives of packages, by these proxies.
+pub(crate) async fn net(at: &Surroundings, proxies: Proxies) -> CommandResult<Net> {
+    let options = client_options(at)?;
+    let idle_timeout = options.idle_timeout;
+    let client = Client::new(ClientOptions { proxies, ..options });
+    let client = if at.offline { None } else { Some(client.http().await?) };
+    Ok(Net::new(NetOptions { client, idle_timeout }))
 }
 
 /// The name servers that steps see, as the host has them: steps share its network.

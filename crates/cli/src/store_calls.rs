@@ -14,7 +14,7 @@ use crate::rows::{HistoryRow, ImageRow, Removed, Sums, UsageRow};
 use crate::surroundings::Surroundings;
 
 /// image-spec and registries keep manifests under 4 MiB; configs are held to the same.
-const DOCUMENT_MAX: u64 = 4 << 20;
+pub(crate) const DOCUMENT_MAX: u64 = 4 << 20;
 
 /// The images of the store.
 pub(crate) fn images(at: &Surroundings) -> CommandResult<Vec<ImageRow>> {
@@ -115,7 +115,7 @@ pub(crate) fn inspect(at: &Surroundings, text: &str) -> CommandResult<Value> {
     Ok(inspected(&image, &names, &manifest, &config))
 }
 
-fn inspected(image: &Image, names: &[Reference], manifest: &Manifest, config: &ImageConfig) -> Value {
+pub(crate) fn inspected(image: &Image, names: &[Reference], manifest: &Manifest, config: &ImageConfig) -> Value {
     let digest = &image.descriptor.digest;
     let repositories = names.iter().map(|name| format!("{}/{}@{digest}", name.registry(), name.repository()));
     let mut repositories: Vec<String> = repositories.collect();
@@ -232,7 +232,7 @@ mod tests {
     /// A store with one image of two layers under two names.
     fn with_image(names: &[&str]) -> (tempfile::TempDir, Surroundings, Digest) {
         let dir = tempfile::tempdir().unwrap();
-        let global = Global { root: Some(dir.path().join("store")) };
+        let global = Global { root: Some(dir.path().join("store")), ..Global::default() };
         let at = Surroundings::of(&global, Environment::of(&[]), false).unwrap();
         let store = open::store(&at).unwrap();
         let line = |by: &str, empty_layer| History {

@@ -15,7 +15,7 @@ pub struct Reference {
 }
 
 /// What of a repository a [`Reference`] asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// A tag.
     Tag(&'a str),

@@ -5,6 +5,7 @@
 pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod completions;
+pub(crate) mod copy;
 pub(crate) mod doctor;
 pub(crate) mod du;
 pub(crate) mod explain;
@@ -12,13 +13,16 @@ pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod load;
+pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod prune;
+pub(crate) mod pull;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod store;
 pub(crate) mod tag;
+pub(crate) mod tags;
 pub(crate) mod version;
 
 use serde_json::Value;
@@ -36,7 +40,13 @@ pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
         Command::Build(args) => build::run(*args, at).await,
         Command::Images(args) => images::run(&args, at),
         Command::History(args) => history::run(&args, at),
-        Command::Inspect(args) => inspect::run(&args, at),
+        Command::Pull(args) => pull::pull(&args, at).await,
+        Command::Push(args) => pull::push(&args, at).await,
+        Command::Copy(args) => copy::run(&args, at).await,
+        Command::Tags(args) => tags::run(&args, at).await,
+        Command::Login(args) => login::login(&args, at).await,
+        Command::Logout(args) => login::logout(&args, at).await,
+        Command::Inspect(args) => inspect::run(&args, at).await,
         Command::Tag(args) => tag::run(&args, at),
         Command::Rmi(args) => rmi::run(&args, at),
         Command::Prune(args) => prune::run(&args, at),

@@ -36,17 +36,13 @@ pub(crate) struct Build {
     #[arg(long)]
     pub(crate) locked: bool,
 
-    /// Fetch nothing: lock file and packages are there already
-    #[arg(long)]
-    pub(crate) offline: bool,
-
     /// The lock file [default: beside the declared file]
     #[arg(long, value_name = "FILE")]
     pub(crate) lock_file: Option<PathBuf>,
 
-    /// Directory of .deb files that are taken before any other source
-    #[arg(long, value_name = "DIR")]
-    pub(crate) deb_dir: Option<PathBuf>,
+    /// Directory of .deb files, looked at before any other source; may be repeated
+    #[arg(long = "deb-dir", value_name = "DIR")]
+    pub(crate) deb_dirs: Vec<PathBuf>,
 
     /// Print only the image's digest
     #[arg(short, long)]
@@ -59,12 +55,7 @@ pub(crate) struct Build {
 
 /// Builds.
 pub(crate) async fn run(args: &Build, at: &Surroundings) -> CommandResult {
-    let prepare = Prepare {
-        locked: args.locked,
-        offline: args.offline,
-        lock_file: args.lock_file.clone(),
-        deb_dir: args.deb_dir.clone(),
-    };
+    let prepare = Prepare { locked: args.locked, lock_file: args.lock_file.clone(), deb_dirs: args.deb_dirs.clone() };
     let mut request = prepare::request(at, &args.what, &prepare).await?;
     request.platforms =
         args.platforms.iter().map(|text| Ok(text.trim().parse()?)).collect::<CommandResult<Vec<_>>>()?;

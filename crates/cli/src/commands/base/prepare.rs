@@ -19,12 +19,10 @@ const GIVEN_MAX: u64 = 64 << 20;
 pub(crate) struct Prepare {
     /// `--locked`.
     pub(crate) locked: bool,
-    /// `--offline`.
-    pub(crate) offline: bool,
     /// `--lock-file`.
     pub(crate) lock_file: Option<PathBuf>,
     /// `--deb-dir`.
-    pub(crate) deb_dir: Option<PathBuf>,
+    pub(crate) deb_dirs: Vec<PathBuf>,
 }
 
 /// Reads the declared file, locks it if need be, and brings its packages into the store.
@@ -35,8 +33,9 @@ pub(crate) async fn request(at: &Surroundings, what: &str, how: &Prepare) -> Com
         Some(path) => path.clone(),
         None => lock_path(at, &origin)?,
     };
-    let lock = Lock::read(&lock_path)?;
-    super::packages::fetch(at, &lock, how).await?;
+    let lock = super::lock::read_or_make(at, &manifest, &lock_path, how).await?;
+    lock.expect_fresh(&manifest)?;
+    super::packages::fetch(at, &manifest, &lock, how).await?;
     let tags =
         manifest.tags.iter().map(|text| crate::commands::build::image_name(text)).collect::<CommandResult<_>>()?;
     Ok(BaseRequest {
