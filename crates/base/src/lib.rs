@@ -24,6 +24,7 @@ pub mod resolve;
 mod sbom;
 mod show;
 pub mod sources;
+pub mod testing;
 mod update;
 pub mod version;
 

@@ -162,10 +162,10 @@ fn encode(mut entries: Vec<Entry>) -> Vec<u8> {
 fn strings(entries: &[Entry]) -> (Vec<u8>, BTreeMap<&str, usize>) {
     let all: BTreeSet<&str> = entries.iter().flat_map(|entry| [entry.name.as_str(), entry.path.as_str()]).collect();
     let mut sorted: Vec<&str> = all.into_iter().collect();
-    // From the last byte to the first, the longer one first.
+    // Descending, from the last byte to the first; the longer one first.
     sorted.sort_by(|a, b| {
         let both = a.bytes().rev().zip(b.bytes().rev()).find(|(x, y)| x != y);
-        both.map_or(b.len().cmp(&a.len()), |(x, y)| x.cmp(&y))
+        both.map_or(b.len().cmp(&a.len()), |(x, y)| y.cmp(&x))
     });
     let (mut bytes, mut offsets) = (Vec::new(), BTreeMap::new());
     let mut before: (&str, usize) = ("", 0);
@@ -232,8 +232,8 @@ mod tests {
         let entry = |name: &str| Entry { name: name.into(), path: format!("/lib/{name}"), flags: 0x0303 };
         let entries = [entry("liba.so.1"), entry("libb.so.1")];
         let (bytes, offsets) = strings(&entries);
-        assert_eq!(bytes, b"/lib/liba.so.1\0/lib/libb.so.1\0");
-        assert_eq!((offsets["liba.so.1"], offsets["/lib/libb.so.1"], offsets["libb.so.1"]), (5, 15, 20));
+        assert_eq!(bytes, b"/lib/libb.so.1\0/lib/liba.so.1\0");
+        assert_eq!((offsets["libb.so.1"], offsets["/lib/liba.so.1"], offsets["liba.so.1"]), (5, 15, 20));
     }
 
     #[test]

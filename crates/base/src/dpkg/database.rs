@@ -24,7 +24,6 @@ pub(super) fn database(packages: &[Unpacked]) -> Result<Vec<Item>> {
     let mut items = vec![
         Item::dir(ADMIN, 0o755),
         Item::file(format!("{ADMIN}/info/format"), 0o644, "1\n"),
-        Item::file(format!("{ADMIN}/available"), 0o644, ""),
         Item::dir(format!("{ADMIN}/updates"), 0o755),
         Item::dir(format!("{ADMIN}/parts"), 0o755),
         Item::file(format!("{ADMIN}/triggers/Unincorp"), 0o644, ""),

@@ -23,12 +23,14 @@ const BEGIN: &str = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
     if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; \
     chmod +x /usr/sbin/policy-rc.d; made_policy=1; fi\n";
 
-/// What tells of the moment or the machine: logs, backups, caches that are made anew.
+/// What tells of the moment or the machine: logs, backups, caches that are made anew. Directories stay.
 const CLEAN: &str = "if [ \"$made_policy\" ]; then rm /usr/sbin/policy-rc.d; fi\n\
     rm -rf /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* \
-    /var/lib/dpkg/triggers/Lock /var/cache/apt/*.bin /var/lib/apt/lists/* /etc/.pwd.lock /etc/passwd- /etc/group- \
-    /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid- /tmp/* /var/tmp/* /run/* /root/.bash_history\n\
-    find /var/log -type f -exec rm -f {} +\n\
+    /var/lib/dpkg/triggers/Lock /var/cache/apt/*.bin /etc/.pwd.lock /etc/passwd- /etc/group- /etc/shadow- \
+    /etc/gshadow- /etc/subuid- /etc/subgid- /tmp/* /var/tmp/* /root/.bash_history /var/log/apt/*\n\
+    find /run /var/lib/apt/lists -type f -exec rm -f {} +\n\
+    find /var/log -type f -name '*.log' -exec rm -f {} +\n\
+    for log in /var/log/*; do if [ -f \"$log\" ]; then : > \"$log\"; fi; done\n\
     if [ -s /etc/machine-id ]; then : > /etc/machine-id; fi\n";
 
 /// The packages whose scripts others' need: users first.

@@ -9,6 +9,7 @@ use cooper_oci::{Entry, EntryKind};
 
 use super::{Item, Unpacked, links};
 use crate::manifest::Layers;
+use crate::relation;
 use crate::{Error, ErrorKind, LockedPackage, Result};
 
 /// A layer: a name for people, and its files, sorted, with every directory on the way to them.
@@ -104,17 +105,14 @@ impl<'a> Tree<'a> {
 
     /// A path that is a directory of one package and something else of another, or that lies below something else.
     fn check_dirs(&self, packages: &[&Unpacked]) -> Result<()> {
-        let of_dir = |path: &Path| {
-            let holds = |package: &&&Unpacked| package.items.iter().any(|item| item.path().starts_with(path));
-            packages.iter().find(holds).map(|package| &package.package)
-        };
         let parents = self.files.keys().flat_map(|path| path.ancestors().skip(1));
         for path in self.dirs.keys().copied().chain(parents) {
             if let Some((other, _)) = self.files.get(path) {
-                let other = packages[*other];
-                let dir = of_dir(path).filter(|dir| dir.name != other.package.name);
-                let dir = dir.unwrap_or(&other.package);
-                return Err(conflict(path, &other.package, dir, "do not agree on what is at"));
+                let other = &packages[*other].package;
+                let holds = |package: &&&Unpacked| package.items.iter().any(|item| item.path().starts_with(path));
+                let dir = packages.iter().filter(|package| package.package.name != other.name).find(holds);
+                let dir = dir.map_or(other, |dir| &dir.package);
+                return Err(conflict(path, other, dir, "do not agree on what is at"));
             }
         }
         Ok(())
@@ -153,9 +151,11 @@ fn replaces(one: &Unpacked, other: &Unpacked) -> bool {
     one.control.field("Replaces").is_some_and(|field| names(&field, &other.package))
 }
 
-/// Whether a list of relations names a package.
+/// Whether a list of relations accepts a package.
 fn names(field: &str, package: &LockedPackage) -> bool {
-    field.split(',').any(|relation| relation.split(['(', ':']).next().map(str::trim) == Some(&package.name))
+    // A field that cannot be read replaces nothing: the conflict is told.
+    let relations = relation::parse(field).unwrap_or_default();
+    relations.iter().flatten().any(|relation| relation.name == package.name && relation.accepts(&package.version))
 }
 
 /// The same file of a `Multi-Arch: same` package for two architectures.
