@@ -2,11 +2,12 @@
 //!
 //! Knows how to open what the engine works with, and nothing of how it works.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_engine::{
-    Carried, Carry, Container, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session, State,
+    Carried, Carry, Container, Devices, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session,
+    State,
 };
 use cooper_oci::{Blobs, Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
 use cooper_store::{Image, SnapshotKind};
@@ -20,12 +21,24 @@ use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// How steps are run and filesystems are put together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Machinery {
     /// `--runtime`.
     pub(crate) runtime: RuntimeChoice,
     /// `--snapshotter`.
     pub(crate) snapshotter: SnapshotterChoice,
+    /// `--cdi-spec-dir`.
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+}
+
+/// Where devices are described unless something else is said; the later count more. BuildKit's list.
+const CDI_SPEC_DIRS: [&str; 3] = ["/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"];
+
+fn devices(dirs: Vec<PathBuf>) -> Devices {
+    match dirs.is_empty() {
+        true => Devices::in_dirs(CDI_SPEC_DIRS.map(PathBuf::from)),
+        false => Devices::in_dirs(dirs),
+    }
 }
 
 /// `--runtime`.
@@ -62,9 +75,11 @@ fn engine(at: &Surroundings, machinery: Machinery) -> CommandResult<Engine> {
         store: open::store_with(at, kind)?,
         executor: open::executor(at, machinery.runtime)?,
         client: open::client(at)?,
+        git: open::git(at),
         clock: crate::human::now,
         resolv_conf: open::resolv_conf(),
         search: at.search_path(),
+        devices: Arc::new(devices(machinery.cdi_spec_dirs)),
     })
 }
 

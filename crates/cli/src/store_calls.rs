@@ -26,7 +26,9 @@ pub(crate) fn images(at: &Surroundings) -> CommandResult<Vec<ImageRow>> {
 pub(crate) fn created(at: &Surroundings, text: &str) -> CommandResult<i64> {
     let store = open::store(at)?;
     let image = store.resolve(text)?;
-    image_row(&store, image).created.ok_or_else(|| CommandError::failure(format!("`{text}` does not say when it was made")))
+    image_row(&store, image)
+        .created
+        .ok_or_else(|| CommandError::failure(format!("`{text}` does not say when it was made")))
 }
 
 /// A document that cannot be read leaves its cells empty: one broken image must not hide the others.

@@ -120,7 +120,10 @@ mod tests {
             ("{{.ID}}: {{ .Size }}", "a: 1MB\nbb: 2MB\n"),
             ("{{.ID}}\\t{{.Tag}}", "a\t\nbb\tx\n"),
             ("{{json .Tag}}", "null\n\"x\"\n"),
-            ("{{json .}}", "{\"ID\":\"a\",\"Size\":\"1MB\",\"Tag\":null}\n{\"ID\":\"bb\",\"Size\":\"2MB\",\"Tag\":\"x\"}\n"),
+            (
+                "{{json .}}",
+                "{\"ID\":\"a\",\"Size\":\"1MB\",\"Tag\":null}\n{\"ID\":\"bb\",\"Size\":\"2MB\",\"Tag\":\"x\"}\n",
+            ),
             ("plain", "plain\nplain\n"),
             ("table {{.ID}}\\t{{.Size}}", "IMAGE ID   SIZE\na          1MB\nbb         2MB\n"),
         ] {

@@ -5,9 +5,11 @@
 mod assemble;
 mod build;
 mod carry;
+mod cdi;
 mod copy;
 mod emulation;
 mod engine;
+mod entitle;
 mod error;
 mod event;
 mod explain;
@@ -30,6 +32,8 @@ mod worker;
 
 pub use build::build;
 pub use carry::{Carried, Carry, carry};
+pub use cdi::Devices;
+pub use cooper_llb::{GitSource, Resources, RunOptions, Ulimit, without_password};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
@@ -38,9 +42,11 @@ pub use export::Format;
 pub use journal::{Journal, State};
 pub use location::Location;
 pub use request::{
-    Annotation, AnnotationLevel, Dangling, Export, ExportKind, NamedContext, Outcome, Request, Timestamps,
+    Annotation, AnnotationLevel, ContextSource, Dangling, DockerfileSource, Entitlements, Export, ExportKind,
+    NamedContext, Outcome, Request, Timestamps,
 };
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
 pub use shared::{CacheFrom, CachePlace, CacheTo};
+pub use source::GitProgram;
 pub use transfer::{load, save};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cooper_dockerfile::Diagnostic;
+use cooper_llb::{GitSource, RunOptions};
 use cooper_oci::{Compression, Descriptor, Digest, Platform, Reference};
 
 use crate::{CacheFrom, CacheTo, Error, ErrorKind, Result};
@@ -11,9 +12,13 @@ use crate::{CacheFrom, CacheTo, Error, ErrorKind, Result};
 /// What a build is asked for. Paths are absolute; nothing is left to the environment.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Name of the Dockerfile, for messages.
+    /// Where the main context comes from.
+    pub context: ContextSource,
+    /// Where the Dockerfile comes from.
+    pub dockerfile_source: DockerfileSource,
+    /// Name of the Dockerfile: for messages, or to find it in the context; empty for the usual one.
     pub dockerfile_name: String,
-    /// Its text.
+    /// Its text, if the caller has it.
     pub dockerfile: String,
     /// Text and name of the ignore file that governs the context, if there is one.
     pub ignore: Option<(String, String)>,
@@ -43,6 +48,10 @@ pub struct Request {
     pub network: Option<String>,
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
+    /// `--ulimit`, `--shm-size`, `--cgroup-parent`, `--resource`.
+    pub run: RunOptions,
+    /// `--allow`.
+    pub entitlements: Entitlements,
     /// `--jobs`: steps that run at once.
     pub jobs: usize,
     /// `--timestamps`.
@@ -57,6 +66,19 @@ pub struct Request {
     pub context_key: String,
 }
 
+/// What a caller allows steps that the sandbox does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `network.host`: RUN --network=host.
+    pub network_host: bool,
+    /// `security.insecure`: RUN --security=insecure.
+    pub security_insecure: bool,
+    /// `device`: any device.
+    pub all_devices: bool,
+    /// `device=NAME[,alias=ALIAS]`: devices by the name a Dockerfile asks for them.
+    pub devices: BTreeMap<String, String>,
+}
+
 /// `--build-context name=..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {
@@ -66,6 +88,38 @@ pub enum NamedContext {
     Image(Reference),
     /// `oci-layout://path[:tag|@digest]`.
     OciLayout(PathBuf, Option<String>),
+    /// A git repository.
+    Git(GitSource),
+    /// An address: one file, called `context`, as in BuildKit.
+    Http(String),
+}
+
+/// Where the main context comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory, asked for through [`crate::Session::context`].
+    #[default]
+    Directory,
+    /// A git repository.
+    Git(GitSource),
+    /// An address of an archive or of a Dockerfile.
+    Http(String),
+    /// An archive, asked for through [`crate::Session::archive`].
+    Archive,
+    /// No files.
+    Empty,
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// The caller gives its text.
+    #[default]
+    Given,
+    /// It is in the main context, which is not a directory.
+    Context,
+    /// An address.
+    Http(String),
 }
 
 /// Modification times of the layers made.

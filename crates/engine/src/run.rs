@@ -1,11 +1,13 @@
 //! `cooper run`: a container from an image, so that what was built can be tried.
 
-use cooper_executor::{Network, Process, ProcessMount, Profile, Running, Stdio};
+use cooper_executor::{Limits, MountSource, Network, Process, ProcessMount, Profile, Running, Stdio};
+use cooper_llb::RunOptions;
 use cooper_oci::{Document, ImageConfig, Platform, best, parse_document};
 use cooper_store::{LayerId, Mount};
 
 use crate::emulation;
 use crate::error::{from_executor, from_oci, from_store};
+use crate::ops::{limits, ulimit};
 use crate::{Engine, Error, ErrorKind, Result};
 
 /// Largest manifest or config that is read.
@@ -36,6 +38,16 @@ pub struct RunRequest {
     pub readonly: bool,
     /// `--network`.
     pub network: Network,
+    /// `--device` by name: devices described on this host.
+    pub devices: Vec<String>,
+    /// `--add-host`.
+    pub add_hosts: Vec<(String, String)>,
+    /// `--cap-add`, `--cap-drop`, `--privileged`, `--security-opt`.
+    pub profile: Profile,
+    /// `--ulimit`, `--shm-size`, `--cgroup-parent`, and what else is limited.
+    pub options: RunOptions,
+    /// `--pids-limit`.
+    pub processes: Option<u64>,
     /// Standard streams.
     pub stdio: Stdio,
 }
@@ -98,8 +110,7 @@ fn open_image(engine: &Engine, text: &str, wanted: &Platform) -> Result<(ImageCo
 fn start(engine: &Engine, request: RunRequest, image: &ImageConfig, layers: &[LayerId]) -> Result<Container> {
     let args = command(&request, image)?;
     let platform = image.platform();
-    let mut mounts = request.mounts;
-    mounts.extend(emulation::prepare(&platform, &engine.search)?);
+    let emulator = emulation::prepare(&platform, &engine.search)?;
     let mount = engine.store.mount(layers, true).map_err(|e| from_store(e, "cannot mount the image"))?;
     let config = &image.config;
     let mut env = config.env.clone();
@@ -112,20 +123,34 @@ fn start(engine: &Engine, request: RunRequest, image: &ImageConfig, layers: &[La
         env.insert(0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
     }
     let workdir = request.workdir.or_else(|| Some(config.working_dir.clone()).filter(|dir| !dir.is_empty()));
+    let mut named = Vec::new();
+    for device in &request.devices {
+        named.extend(engine.devices.resolve(device, true)?);
+    }
+    let (mut mounts, brought) = engine.devices.give(named.iter().map(String::as_str))?;
+    mounts.extend(request.mounts);
+    mounts.extend(emulator);
+    env.extend(brought);
+    let shm = request.options.shm_size.map(|size| MountSource::Tmpfs(Some(size)));
+    mounts.extend(shm.map(|source| ProcessMount { target: "/dev/shm".into(), source, readonly: false }));
     let process = Process {
-        root: mount.root().to_owned(),
         readonly_root: request.readonly,
-        args,
         env,
         cwd: workdir.unwrap_or_else(|| "/".into()),
         user: request.user.unwrap_or_else(|| config.user.clone()),
         hostname: request.hostname,
-        extra_hosts: Vec::new(),
+        extra_hosts: request.add_hosts,
         mounts,
         network: request.network,
-        profile: Profile::Sandbox,
+        profile: request.profile,
         resolv_conf: engine.resolv_conf.clone(),
+        limits: Limits {
+            processes: request.processes,
+            ..limits(&request.options.resources, request.options.cgroup_parent)
+        },
+        ulimits: request.options.ulimits.iter().map(ulimit).collect(),
         stdio: request.stdio,
+        ..Process::new(mount.root(), args)
     };
     let started = engine.executor.start(process).map_err(from_executor);
     let running = started.map_err(|error| emulation::explain(error, &platform))?;

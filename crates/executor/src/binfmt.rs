@@ -263,7 +263,9 @@ mod tests {
         assert_eq!(found(&[]), []);
         let python = "enabled\ninterpreter /usr/bin/python3\nflags: \noffset 0\nmagic f30d0d0a\n";
         assert_eq!(found(&[status, ("python3", python)]), []);
-        for broken in ["enabled", "enabled\nmagic zz\n", "enabled\ninterpreter x\nflags: F\noffset 99999999999\nmagic 7f\n"] {
+        for broken in
+            ["enabled", "enabled\nmagic zz\n", "enabled\ninterpreter x\nflags: F\noffset 99999999999\nmagic 7f\n"]
+        {
             assert_eq!(found(&[status, ("x", broken)]), [], "{broken}");
         }
     }

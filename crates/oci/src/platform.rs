@@ -84,9 +84,7 @@ impl Platform {
     /// The platforms whose images run where `self` is wanted, best first: containerd's order (platforms, `Only`).
     fn acceptable(&self) -> Vec<Self> {
         let this = self.normalised();
-        let with = |architecture: &str, variant: Option<String>| {
-            normalise(&this.os, architecture, variant.as_deref())
-        };
+        let with = |architecture: &str, variant: Option<String>| normalise(&this.os, architecture, variant.as_deref());
         let number = this.variant.as_deref().and_then(|v| v.strip_prefix('v')?.parse::<u32>().ok());
         match (this.architecture.as_str(), number) {
             ("amd64", number) => {
@@ -150,22 +148,76 @@ fn arm64_variants(variant: Option<&str>) -> Vec<String> {
 
 /// GOOS of the Go distribution, and WASI's.
 const OPERATING_SYSTEMS: [&str; 19] = [
-    "aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd",
-    "openbsd", "plan9", "solaris", "wasi", "wasip1", "windows", "zos",
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasi",
+    "wasip1",
+    "windows",
+    "zos",
 ];
 
 /// GOARCH of the Go distribution.
 const ARCHITECTURES: [&str; 24] = [
-    "386", "amd64", "amd64p32", "arm", "arm64", "arm64be", "armbe", "loong64", "mips", "mips64", "mips64le",
-    "mips64p32", "mips64p32le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc",
-    "sparc64", "wasm",
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
 ];
 
 /// Platforms that images are commonly made for: what a mistyped one may have meant.
 pub const COMMON_PLATFORMS: [&str; 19] = [
-    "linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/arm64", "linux/arm/v5", "linux/arm/v6", "linux/arm/v7",
-    "linux/386", "linux/riscv64", "linux/ppc64le", "linux/s390x", "linux/mips64le", "linux/loong64", "windows/amd64",
-    "windows/arm64", "darwin/amd64", "darwin/arm64", "freebsd/amd64", "wasi/wasm",
+    "linux/amd64",
+    "linux/amd64/v2",
+    "linux/amd64/v3",
+    "linux/arm64",
+    "linux/arm/v5",
+    "linux/arm/v6",
+    "linux/arm/v7",
+    "linux/386",
+    "linux/riscv64",
+    "linux/ppc64le",
+    "linux/s390x",
+    "linux/mips64le",
+    "linux/loong64",
+    "windows/amd64",
+    "windows/arm64",
+    "darwin/amd64",
+    "darwin/arm64",
+    "freebsd/amd64",
+    "wasi/wasm",
 ];
 
 fn normalise(os: &str, architecture: &str, variant: Option<&str>) -> Platform {

@@ -379,7 +379,9 @@ fn other_tools_read_archives_and_layouts() {
     for (name, docker) in [("o.tar", false), ("d.tar", true)] {
         let mut bytes = Vec::new();
         match docker {
-            true => block_on(write_docker_archive(&mut bytes, &[(root.clone(), names()[..1].to_vec())], &blobs)).unwrap(),
+            true => {
+                block_on(write_docker_archive(&mut bytes, &[(root.clone(), names()[..1].to_vec())], &blobs)).unwrap()
+            }
             false => block_on(write_oci_archive(&mut bytes, &[(root.clone(), names()[..1].to_vec())], &blobs)).unwrap(),
         }
         std::fs::write(scratch.path().join(name), bytes).unwrap();

@@ -38,6 +38,13 @@ pub struct Context {
     pub ignore: Option<Ignore>,
 }
 
+impl Context {
+    /// From the names and the text of the ignore file; patterns in it that cannot be used are left out.
+    pub fn new(names: Vec<String>, ignore: Option<&str>) -> Context {
+        Context { names, ignore: ignore.map(|text| Ignore::parse(text).0) }
+    }
+}
+
 /// What a label of the schema holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelKind {

@@ -9,6 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::Winsize;
+use rustix::thread::UnshareFlags;
 
 use super::confine;
 use super::rootfs::Root;
@@ -16,7 +17,7 @@ use super::tree::Tree;
 use super::user::{self, Account};
 use crate::sys;
 use crate::wire::Spec;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Profile, Result, Ulimit};
 
 /// Searched if the environment has no PATH.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,7 +36,10 @@ pub(super) struct Program {
     env: Vec<CString>,
     account: Account,
     cwd: OwnedFd,
-    sandbox: bool,
+    /// `cgroup.procs` of the groups to join.
+    groups: Vec<OwnedFd>,
+    profile: Profile,
+    ulimits: Vec<Ulimit>,
 }
 
 /// The standard streams.
@@ -111,7 +115,7 @@ fn open_terminal(pts: BorrowedFd<'_>, (rows, cols): (u16, u16)) -> std::result::
 impl Program {
     /// Looks the user up and puts arguments and environment into the kernel's form. Entries of the environment
     /// without `=` mean nothing to a program and are left out.
-    pub(super) fn prepare(spec: Spec, root: &mut Root) -> Result<Self> {
+    pub(super) fn prepare(spec: Spec, groups: Vec<OwnedFd>, root: &mut Root) -> Result<Self> {
         let tree = root.tree().ok_or_else(|| Error::new(ErrorKind::Io, "the step has no root"))?;
         let account = account(&spec.user, tree)?;
         let cwd = root.cwd().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));
@@ -126,7 +130,8 @@ impl Program {
         let name = name.ok_or_else(|| Error::new(ErrorKind::Process, "there is no program to run"))?;
         let candidates = strings(candidates(&name, path.as_deref()))?;
         let (args, env) = (strings(spec.args)?, strings(env)?);
-        Ok(Self { name, candidates, path, args, env, account, cwd, sandbox: spec.sandbox })
+        let (profile, ulimits) = (spec.profile, spec.ulimits);
+        Ok(Self { name, candidates, path, args, env, account, cwd, groups, profile, ulimits })
     }
 
     /// Becomes the program; returns why not. Called in the forked child.
@@ -139,11 +144,22 @@ impl Program {
 
     fn settle(&self, streams: &Streams) -> Result<()> {
         let failed = |e: Errno| Error::io("cannot prepare the process of the step", e.into());
+        self.join_groups()?;
         rustix::process::fchdir(&self.cwd).map_err(failed)?;
         streams.install(self.account.uid).map_err(failed)?;
         sys::cloexec_from(3).map_err(|e| Error::io("cannot close descriptors", e))?;
-        confine::confine(&self.account, self.sandbox, self.is_narrow())?;
+        confine::confine(&self.account, &self.profile, &self.ulimits, self.is_narrow())?;
         sys::reset_signals().map_err(|e| Error::io("cannot reset signals", e))
+    }
+
+    /// Enters the control groups, which from then on look like the uppermost ones.
+    fn join_groups(&self) -> Result<()> {
+        for group in &self.groups {
+            rustix::io::write(group, b"0")
+                .map_err(|e| Error::caused(ErrorKind::Host, "cannot enter the control group of the step", e.into()))?;
+        }
+        sys::unshare(UnshareFlags::NEWCGROUP)
+            .map_err(|e| Error::caused(ErrorKind::Host, "cannot make a control group namespace for the step", e))
     }
 
     /// Tries the candidates in order; as in a shell, the search goes on where one is absent or may not be executed.

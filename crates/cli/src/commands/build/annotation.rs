@@ -40,7 +40,8 @@ pub(super) fn of_key(name: &str, value: Option<&str>) -> CommandResult<Annotatio
     };
     let rest = name.strip_prefix("annotation").unwrap_or_default();
     // A platform has no dot, so the first one ends the level.
-    let (level, key) = rest.split_once('.').filter(|(_, key)| !key.is_empty()).ok_or_else(|| wrong("there is no key"))?;
+    let (level, key) =
+        rest.split_once('.').filter(|(_, key)| !key.is_empty()).ok_or_else(|| wrong("there is no key"))?;
     let level = match level.strip_prefix('-') {
         Some(level) => level.to_owned(),
         None if level.is_empty() || level.starts_with('[') => format!("manifest{level}"),
@@ -86,7 +87,10 @@ mod tests {
             ("index:a=b=c", "Index a=b=c"),
             ("index,manifest:a=b", "Index a=b; Manifest a=b"),
             ("manifest[linux/amd64]:a=b", "Manifest[linux/amd64] a=b"),
-            ("manifest-descriptor[linux/arm64/v8],index-descriptor:a=b", "ManifestDescriptor[linux/arm64] a=b; IndexDescriptor a=b"),
+            (
+                "manifest-descriptor[linux/arm64/v8],index-descriptor:a=b",
+                "ManifestDescriptor[linux/arm64] a=b; IndexDescriptor a=b",
+            ),
             ("a=b:c", "Manifest a=b:c"),
         ] {
             assert_eq!(shown(&of_flag(text).unwrap()), expect, "{text}");
@@ -94,7 +98,10 @@ mod tests {
         for (text, expect) in [
             ("a", "there is no `=`"),
             ("manifest:=b", "there is no key"),
-            ("config:a=b", "annotations are put on manifest, manifest-descriptor, index, index-descriptor, not on `config`"),
+            (
+                "config:a=b",
+                "annotations are put on manifest, manifest-descriptor, index, index-descriptor, not on `config`",
+            ),
             ("index[linux/amd64]:a=b", "of no one platform"),
             ("manifest[linux/amd64:a=b", "a `]` is missing"),
             ("manifest[lunix]:a=b", "invalid platform"),

@@ -152,7 +152,12 @@ pub(super) fn with_tag(name: &str) -> CommandError {
 fn fits(key: &str, kind: ExportKind) -> bool {
     let is_store = matches!(kind, ExportKind::Image { .. });
     match key {
-        "push" | "push-by-digest" | "store" | "unpack" | "dangling-name-prefix" | "danging-name-empty-only"
+        "push"
+        | "push-by-digest"
+        | "store"
+        | "unpack"
+        | "dangling-name-prefix"
+        | "danging-name-empty-only"
         | "name-canonical" => is_store,
         "platform-split" => !kind.is_image(),
         "context" => kind == ExportKind::Load,
@@ -180,13 +185,7 @@ fn read_fields(text: &str) -> CommandResult<Fields> {
 }
 
 /// One key of BuildKit's exporters besides type and dest.
-fn read_field(
-    fields: &mut Fields,
-    export: &mut Export,
-    text: &str,
-    key: &str,
-    given: Option<&str>,
-) -> CommandResult {
+fn read_field(fields: &mut Fields, export: &mut Export, text: &str, key: &str, given: Option<&str>) -> CommandResult {
     let owned = || given.map(str::to_owned);
     let on = || csv::switch(key, given);
     match key {
@@ -228,12 +227,33 @@ fn not_supported(key: &str) -> CommandError {
 
 fn unknown_key(text: &str, key: &str) -> CommandError {
     /// Keys of BuildKit's exporters that are meant, not mistyped.
-    const KNOWN: [&str; 6] =
-        ["registry.insecure", "oci-artifact", "source-date-epoch", "prefer-nondist-layers", "attestation-inline", "mode"];
+    const KNOWN: [&str; 6] = [
+        "registry.insecure",
+        "oci-artifact",
+        "source-date-epoch",
+        "prefer-nondist-layers",
+        "attestation-inline",
+        "mode",
+    ];
     const KEYS: [&str; 18] = [
-        "type", "dest", "name", "push", "tar", "compression", "compression-level", "force-compression", "oci-mediatypes",
-        "rewrite-timestamp", "platform-split", "store", "unpack", "push-by-digest", "context", "dangling-name-prefix",
-        "name-canonical", "annotation",
+        "type",
+        "dest",
+        "name",
+        "push",
+        "tar",
+        "compression",
+        "compression-level",
+        "force-compression",
+        "oci-mediatypes",
+        "rewrite-timestamp",
+        "platform-split",
+        "store",
+        "unpack",
+        "push-by-digest",
+        "context",
+        "dangling-name-prefix",
+        "name-canonical",
+        "annotation",
     ];
     if KNOWN.contains(&key) || key.starts_with("attestation") {
         return not_supported(key);
@@ -348,7 +368,10 @@ mod tests {
             ("type=image,oci-mediatypes=true,rewrite-timestamp=false", "Image { push: false } - Gzip(6)"),
             ("type=image,oci-mediatypes=false", "Image { push: false } - Gzip(6) more"),
             ("type=image,name-canonical=true,oci-artifact=false", "Image { push: false } - Gzip(6)"),
-            ("type=image,push-by-digest=true,push=true,name=a", "Image { push: true } - Gzip(6) more docker.io/library/a:latest"),
+            (
+                "type=image,push-by-digest=true,push=true,name=a",
+                "Image { push: true } - Gzip(6) more docker.io/library/a:latest",
+            ),
             ("type=local,dest=/o,platform-split=false", "Local /o Gzip(6) more"),
             ("type=docker,context=remote", "Load - Gzip(6) more"),
             ("type=cacheonly", "nothing"),

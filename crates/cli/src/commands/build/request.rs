@@ -5,22 +5,23 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use clap::Parser;
 use cooper_dockerfile::nearest;
-use cooper_engine::{Request, Timestamps};
+use cooper_engine::{ContextSource, GitSource, Request, Timestamps};
 use cooper_oci::{COMMON_PLATFORMS, Platform, Reference};
 
 use super::exports::{self, Asked};
 use super::{Build, TimestampsChoice, caches, outcome, values};
-use crate::context;
+use crate::context::{self, Place};
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult};
-use crate::session::{LocalSession, MAIN_CONTEXT};
+use crate::session::{LocalSession, MAIN_CONTEXT, SshSource};
 
 /// The request and the session of a command line.
 pub(super) fn make(
     args: &Build,
     environment: &Environment,
-    stdin: &mut dyn Read,
+    stdin: Box<dyn Read + Send>,
 ) -> CommandResult<(Request, LocalSession)> {
     args.unsupported.refuse()?;
     outcome::check_files(args)?;
@@ -40,9 +41,11 @@ pub(super) fn make(
         contexts.insert(name, context);
     }
     let inputs = context::find(&args.path, args.file.as_deref(), stdin)?;
-    let context_key = inputs.context.to_string_lossy().into_owned();
-    session.contexts.insert(MAIN_CONTEXT.to_owned(), inputs.context);
+    let context_key = inputs.key();
+    let context = place(&mut session, inputs.context, environment);
     let request = Request {
+        context,
+        dockerfile_source: inputs.dockerfile_source,
         dockerfile_name: inputs.name,
         dockerfile: inputs.dockerfile,
         ignore: inputs.ignore,
@@ -58,7 +61,9 @@ pub(super) fn make(
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
         network: values::network(args.network.as_deref())?,
-        add_hosts: args.add_hosts.iter().map(|text| values::add_host(text)).collect::<CommandResult<_>>()?,
+        add_hosts: values::add_hosts(&args.add_hosts)?,
+        run: args.limits.options(&args.resources)?,
+        entitlements: values::entitlements(&args.allow, args.network.as_deref())?,
         jobs: args.jobs.map_or_else(default_jobs, std::num::NonZeroUsize::get),
         timestamps: timestamps(args.timestamps),
         epoch,
@@ -68,6 +73,43 @@ pub(super) fn make(
     };
     check_names(args, &request)?;
     Ok((request, session))
+}
+
+/// Where the main context comes from; what only this process can reach goes into the session.
+fn place(session: &mut LocalSession, context: Place, environment: &Environment) -> ContextSource {
+    match context {
+        Place::Directory(dir) => {
+            session.contexts.insert(MAIN_CONTEXT.to_owned(), dir);
+            ContextSource::Directory
+        }
+        Place::Git(git) => {
+            default_agent(session, &git, environment);
+            ContextSource::Git(git)
+        }
+        Place::Http(url) => ContextSource::Http(url),
+        Place::Archive(archive) => {
+            session.archive = archive;
+            ContextSource::Archive
+        }
+        Place::Empty => ContextSource::Empty,
+    }
+}
+
+/// A repository that is given as the context is reached with the caller's agent, without `--ssh`.
+fn default_agent(session: &mut LocalSession, git: &GitSource, environment: &Environment) {
+    if let Some(socket) = environment.path("SSH_AUTH_SOCK").filter(|_| git.is_ssh() && session.ssh.is_empty()) {
+        session.ssh.insert("default".to_owned(), SshSource::Socket(socket));
+    }
+}
+
+/// The request and the session that `cooper build` with these flags would make.
+pub(crate) fn request_of(flags: &[String], environment: &Environment) -> CommandResult<(Request, LocalSession)> {
+    let line = ["cooper", "build"].into_iter().chain(flags.iter().map(String::as_str));
+    let cli = crate::args::Cli::try_parse_from(line).map_err(|error| CommandError::usage(error.to_string()))?;
+    let crate::args::Command::Build(args) = cli.command else {
+        return Err(CommandError::usage("the flags are not those of a build"));
+    };
+    make(&args, environment, Box::new(std::io::empty()))
 }
 
 fn session(args: &Build, environment: &Environment) -> CommandResult<LocalSession> {
@@ -157,7 +199,8 @@ pub(crate) fn platform(text: &str) -> CommandResult<Platform> {
 fn epoch(build_args: &BTreeMap<String, String>, environment: &Environment) -> CommandResult<Option<i64>> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let text = build_args.get(NAME).map(String::as_str).or_else(|| environment.get(NAME));
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    // What `context` is, the engine finds out.
+    let Some(text) = text.filter(|text| !text.is_empty() && *text != "context") else { return Ok(None) };
     text.parse()
         .map(Some)
         .map_err(|_| CommandError::usage(format!("{NAME}=`{text}` is not a number of seconds since 1970")))
@@ -179,8 +222,6 @@ fn timestamps(choice: TimestampsChoice) -> Timestamps {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::args::{Cli, Command};
 
@@ -191,7 +232,7 @@ mod tests {
         let line = ["cooper", "build"].iter().chain(flags).chain([&path]);
         let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
         let Command::Build(args) = cli.command else { unreachable!("the verb is build") };
-        make(&args, &Environment::of(environment), &mut std::io::empty()).map_err(|error| error.message())
+        make(&args, &Environment::of(environment), Box::new(std::io::empty())).map_err(|error| error.message())
     }
 
     #[test]
@@ -259,11 +300,10 @@ mod tests {
             (&["--provenance=mode=max"], "--provenance is not supported yet\nhint: leave it out"),
             (&["--sbom"], "--sbom is not supported yet"),
             (&["--builder", "other"], "--builder is not supported yet"),
-            (&["--allow", "network.host"], "--allow is not supported yet"),
-            (&["--check"], "--check is not supported yet"),
-            (&["--call=outline"], "--call is not supported yet"),
-            (&["--shm-size", "1g"], "--shm-size is not supported yet"),
-            (&["--ulimit", "nofile=1"], "--ulimit is not supported yet"),
+            (&["--allow", "network"], "there is no such entitlement\nhint: there are network.host"),
+            (&["--shm-size", "0"], "`0` is not a size\nhint: write it as `64m`"),
+            (&["--ulimit", "nofiles=1"], "there is no limit `nofiles`"),
+            (&["--resource", "cpus=1"], "--resource cpus: is not known"),
             (&["--push"], "a name is needed to push\nhint: add `--tag"),
             (&["-t", "A"], "invalid image name `A`"),
             (&["--platform", "bad/x/y/z"], "invalid platform"),

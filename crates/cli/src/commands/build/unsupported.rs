@@ -10,33 +10,17 @@ use crate::error::{CommandError, CommandResult};
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Unsupported {
     #[arg(long, hide = true)]
-    allow: Vec<String>,
-    #[arg(long, hide = true)]
     attest: Vec<String>,
     #[arg(long, hide = true)]
     builder: Option<String>,
-    #[arg(long, hide = true)]
-    call: Option<String>,
-    #[arg(long, hide = true)]
-    cgroup_parent: Option<String>,
-    #[arg(long, hide = true)]
-    check: bool,
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
     #[arg(long, hide = true)]
     policy: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
-    #[arg(long, hide = true)]
-    resource: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sbom: Option<String>,
-    #[arg(long, hide = true)]
-    shm_size: Option<String>,
-    #[arg(long, hide = true)]
-    ulimit: Vec<String>,
-    #[arg(long, hide = true)]
-    memory: Option<String>,
     #[arg(long, hide = true)]
     squash: bool,
 
@@ -55,20 +39,12 @@ impl Unsupported {
         let off =
             |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "disabled=true"));
         let asked = [
-            ("--allow", !self.allow.is_empty()),
             ("--attest", self.attest.iter().any(|value| !value.contains("disabled=true"))),
             ("--builder", !matches!(self.builder.as_deref(), None | Some("" | "default"))),
-            ("--call", !matches!(self.call.as_deref(), None | Some("build"))),
-            ("--cgroup-parent", self.cgroup_parent.is_some()),
-            ("--check", self.check),
             ("--debug", self.debug),
             ("--policy", !self.policy.is_empty()),
             ("--provenance", !off(&self.provenance)),
-            ("--resource", !self.resource.is_empty()),
             ("--sbom", !off(&self.sbom)),
-            ("--shm-size", self.shm_size.is_some()),
-            ("--ulimit", !self.ulimit.is_empty()),
-            ("--memory", self.memory.is_some()),
             ("--squash", self.squash),
         ];
         asked.iter().find(|(_, asked)| *asked).map_or(Ok(()), |(flag, _)| Err(refusal(flag)))
