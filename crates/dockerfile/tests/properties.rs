@@ -31,14 +31,16 @@ fn words(file: &Dockerfile) -> Vec<&Word> {
 
 /// Spans lie in the text and on character boundaries, instructions follow each other; drawing works.
 fn check(text: &str) {
-    let (file, mut diagnostics) = parse(text);
-    diagnostics.extend(lint(&file));
+    let (file, found) = parse(text);
+    let diagnostics = lint::check(text, &file, found, &lint::Options::default());
     let valid = |span: Span| {
         assert!(text.get(span.start as usize..span.end as usize).is_some(), "{span:?} in {text:?}");
     };
     words(&file).iter().for_each(|word| valid(word.span));
     file.instructions.iter().for_each(|instruction| valid(instruction.span));
     diagnostics.iter().for_each(|diagnostic| valid(diagnostic.span));
+    let edits = diagnostics.iter().filter_map(|found| found.fix.as_ref()).flat_map(|fix| &fix.edits);
+    edits.for_each(|edit| valid(edit.span));
     for pair in file.instructions.windows(2) {
         assert!(pair[0].span.end <= pair[1].span.start, "{text:?}");
         assert!(pair[0].lines.1 < pair[1].lines.0, "{text:?}");
@@ -54,6 +56,11 @@ fn dockerfile_like() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "FROM ",
         "RUN ",
+        "RUN apt-get install x && ",
+        "RUN curl x | sh",
+        " && \\\n",
+        "$(",
+        ")",
         "COPY ",
         "ADD ",
         "ENV ",
@@ -193,9 +200,15 @@ fn hostile_shapes_end() {
         "FROM a\nCMD ".to_owned() + &megabyte("[\\\n"),
         "FROM a\nONBUILD ".to_owned() + &megabyte("ONBUILD \\\n"),
         "FROM a\nARG ".to_owned() + &megabyte("a,\"\\\n"),
+        "FROM a\n".to_owned() + &"RUN sudo apt-get install a | sh\n".repeat(INSTRUCTIONS_MAX - 1),
+        "FROM a\nRUN a".to_owned() + &megabyte(" && \\\n apt install b"),
+        "FROM a\nRUN a".to_owned() + &megabyte(" | \\\n curl b"),
+        "FROM a\nRUN a".to_owned() + &megabyte(" $( \\\n"),
+        "FROM a\n".to_owned() + &"# hadolint ignore=DL3004\nRUN sudo a\n".repeat(INSTRUCTIONS_MAX - 1),
+        (1..INSTRUCTIONS_MAX).map(|i| format!("FROM s{} AS s{i}\n", i - 1)).collect(),
     ] {
-        let (file, mut found) = parse(&text);
-        found.extend(lint(&file));
+        let (file, found) = parse(&text);
+        let found = lint::check(&text, &file, found, &lint::Options::default());
         render(&found, "Dockerfile", &text, false);
     }
     let names: String = (0..100_000).map(|i| format!("$a{i}")).collect();

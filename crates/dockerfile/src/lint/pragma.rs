@@ -37,7 +37,9 @@ impl Ignored {
     pub(super) fn covers(&self, rule: &str, span: Span) -> bool {
         let has = |rules: &[String]| rules.iter().any(|name| super::is_called(rule, name));
         let inside = |place: &Span| place.start <= span.start && span.start < place.end.max(place.start + 1);
-        has(&self.global) || self.local.iter().any(|(place, rules)| inside(place) && has(rules))
+        let first = self.local.partition_point(|(place, _)| place.end <= span.start && !inside(place));
+        let mut near = self.local.iter().skip(first).take_while(|(place, _)| place.start <= span.start);
+        has(&self.global) || near.any(|(place, rules)| inside(place) && has(rules))
     }
 }
 

@@ -21,6 +21,11 @@ impl<'a> Report<'a> {
         Report { rule, kept: 0, found }
     }
 
+    /// More will not be kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.kept >= FINDINGS_MAX
+    }
+
     /// Adds a finding made by [`at`].
     pub(super) fn add(&mut self, finding: Diagnostic) {
         if self.kept < FINDINGS_MAX {

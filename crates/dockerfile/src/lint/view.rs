@@ -20,6 +20,8 @@ pub(super) struct View<'a> {
     pub(super) runs: Vec<Run<'a>>,
     /// Index of the stage that is built.
     pub(super) target: Option<usize>,
+    /// By index of a stage: it is the one that is built, or that is built on it.
+    in_image: Vec<bool>,
 }
 
 /// One stage.
@@ -50,7 +52,15 @@ impl<'a> View<'a> {
             None => stages.len().checked_sub(1),
             Some(target) => find(&stages, target).or_else(|| target.parse().ok().filter(|index| *index < stages.len())),
         };
-        View { file, text: "", options, stages, runs: Vec::new(), target }
+        let mut view = View { file, text: "", options, stages, runs: Vec::new(), target, in_image: Vec::new() };
+        let image = target.map(|target| view.lineage(target)).unwrap_or_default();
+        view.in_image = vec![false; view.stages.len()];
+        for stage in image {
+            if let Some(known) = view.in_image.get_mut(stage) {
+                *known = true;
+            }
+        }
+        view
     }
 
     /// With the text the file was read from.
@@ -107,6 +117,13 @@ impl<'a> View<'a> {
         self.runs.iter().flat_map(|run| run.commands.iter().map(move |command| (run, command)))
     }
 
+    /// The RUN that an instruction is.
+    pub(super) fn run_of(&self, instruction: &Instruction) -> Option<&Run<'a>> {
+        let start = instruction.span.start;
+        let at = self.runs.binary_search_by_key(&start, |run| run.instruction.span.start).ok()?;
+        self.runs.get(at)
+    }
+
     /// A stage and those it is built on, itself first.
     pub(super) fn lineage(&self, stage: usize) -> Vec<usize> {
         let mut found = vec![stage];
@@ -119,7 +136,7 @@ impl<'a> View<'a> {
 
     /// What the image consists of: the stage that is built and those it is built on.
     pub(super) fn is_in_image(&self, stage: usize) -> bool {
-        self.target.is_some_and(|target| self.lineage(target).contains(&stage))
+        self.in_image.get(stage) == Some(&true)
     }
 
     /// The stage that is called this, before stage `before`.

@@ -60,6 +60,21 @@ fn the_rest_of_the_file_stays() {
 }
 
 #[test]
+fn what_may_change_the_image_is_not_safe() {
+    check("DL3027", "FROM a:1\nRUN apt update\n", "FROM a:1\nRUN apt-get update\n", true);
+    check("DL3027", "FROM a:1\nRUN apt install b=1\n", "FROM a:1\nRUN apt-get install b=1\n", false);
+    check(
+        "DL3015",
+        "FROM a:1\nRUN apt-get install -y b=1\n",
+        "FROM a:1\nRUN apt-get install --no-install-recommends -y b=1\n",
+        false,
+    );
+    check("DL3004", "FROM a:1\nRUN sudo b\n", "FROM a:1\nRUN b\n", false);
+    check("DL3004", "FROM a:1\nRUN sudo -u b c\n", "FROM a:1\nRUN sudo -u b c\n", false);
+    check("DL3004", "FROM a:1\nUSER b\nRUN sudo c\n", "FROM a:1\nUSER b\nRUN sudo c\n", false);
+}
+
+#[test]
 fn no_fix_where_the_meaning_could_change() {
     check("LegacyKeyValueFormat", "FROM a:1\nENV B \"c\" d\n", "FROM a:1\nENV B \"c\" d\n", true);
     check("LegacyKeyValueFormat", "FROM a:1\nENV B c d\n", "FROM a:1\nENV B=\"c d\"\n", true);

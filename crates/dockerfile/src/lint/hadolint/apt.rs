@@ -1,7 +1,10 @@
 //! Rules about apt.
 
+use std::collections::HashSet;
+
 use super::HADOLINT;
 use crate::Severity;
+use crate::lint::commands::Run;
 use crate::lint::managers::{self, Manager};
 use crate::lint::report::{Report, at};
 use crate::lint::rule::{Check, Rule};
@@ -61,6 +64,12 @@ static YES: Rule = Rule {
 };
 
 fn yes(view: &View<'_>, report: &mut Report<'_>) {
+    // Pipelines that answer, by RUN.
+    let answered: HashSet<(u32, usize)> = view
+        .commands()
+        .filter(|(_, command)| command.name == "yes")
+        .map(|(run, command)| (run.instruction.span.start, command.pipeline.0))
+        .collect();
     for (run, command) in view.commands() {
         if !managers::installs(command, Manager::Apt) || command.name == "aptitude" {
             continue;
@@ -73,12 +82,14 @@ fn yes(view: &View<'_>, report: &mut Report<'_>) {
             .sum::<usize>();
         let option =
             command.args.iter().any(|arg| arg.text.to_lowercase().contains("assume-yes") || arg.text == "-q=2");
-        let piped_yes = run.commands.iter().any(|other| other.name == "yes" && other.pipeline.0 == command.pipeline.0);
         let unknown = command
             .args
             .iter()
             .any(|arg| !arg.literal && arg.text.starts_with('$') && arg.text.to_lowercase().contains("opt"));
-        if command.has_flag(Some('y'), &["--yes"]) || quiet > 1 || option || piped_yes || unknown {
+        if command.has_flag(Some('y'), &["--yes"]) || quiet > 1 || option || unknown {
+            continue;
+        }
+        if answered.contains(&(run.instruction.span.start, command.pipeline.0)) {
             continue;
         }
         let install = command.args.iter().find(|arg| arg.text == "install");
@@ -107,24 +118,29 @@ static RECOMMENDS: Rule = Rule {
 };
 
 fn recommends(view: &View<'_>, report: &mut Report<'_>) {
-    for (run, command) in view.commands() {
-        let no = |arg: &str| {
-            let lower = arg.to_lowercase();
-            lower == "--no-install-recommends"
-                || lower.contains("install-recommends=false")
-                || lower.contains("install-recommends=0")
-        };
-        let configured = run.commands.iter().any(|other| {
-            other.args.iter().any(|arg| arg.text.to_lowercase().contains("apt::install-recommends"))
-                || other.name == "install_packages"
-        });
-        if managers::installs(command, Manager::Apt) && !configured && !command.args.iter().any(|arg| no(&arg.text)) {
+    for run in view.runs.iter().filter(|run| !is_configured(run)) {
+        for command in run.commands.iter().filter(|command| managers::installs(command, Manager::Apt)) {
+            if command.args.iter().any(|arg| leaves_out_recommends(&arg.text)) {
+                continue;
+            }
             let install = command.args.iter().find(|arg| arg.text == "install");
             let fix = install.and_then(|arg| view.insert_after(arg.span, "--no-install-recommends", false));
             let finding = at(command.span, "recommended packages are installed too");
             report.add(finding.with_hint("add `--no-install-recommends`").with_fix(fix));
         }
     }
+}
+
+fn leaves_out_recommends(arg: &str) -> bool {
+    let arg = arg.to_lowercase();
+    let option = ["install-recommends=false", "install-recommends=0"].iter().any(|option| arg.contains(option));
+    option || arg == "--no-install-recommends"
+}
+
+/// apt is told in a file of its own.
+fn is_configured(run: &Run<'_>) -> bool {
+    let setting = "apt::install-recommends";
+    run.commands.iter().any(|command| command.args.iter().any(|arg| arg.text.to_lowercase().contains(setting)))
 }
 
 static APT: Rule = Rule {
@@ -143,10 +159,10 @@ fn apt(view: &View<'_>, report: &mut Report<'_>) {
     for (_, command) in view.commands().filter(|(_, command)| command.name == "apt") {
         let same = ["update", "install", "remove", "purge", "autoremove", "autoclean", "clean", "upgrade"];
         let first = command.operands(&["-t", "-o", "-c"]).first().map(|arg| arg.text.clone()).unwrap_or_default();
-        // `apt upgrade` installs new packages where `apt-get upgrade` does not.
+        // `apt upgrade` installs new packages where `apt-get upgrade` does not, and `apt install` removes what it downloaded.
         let fix = same
             .contains(&first.as_str())
-            .then(|| view.replace(command.at, "use apt-get", "apt-get".to_owned(), first != "upgrade"));
+            .then(|| view.replace(command.at, "use apt-get", "apt-get".to_owned(), first == "update"));
         let fix = fix.flatten().filter(|_| view.at(command.at) == Some("apt"));
         report.add(
             at(command.at, "the command line of apt may change")

@@ -1,5 +1,7 @@
 //! Rules about what a RUN runs.
 
+use std::collections::HashMap;
+
 use super::HADOLINT;
 use crate::Severity;
 use crate::lint::commands::{Invocation, Run};
@@ -84,7 +86,7 @@ fn useradd(view: &View<'_>, report: &mut Report<'_>) {
             args.next()
         });
         if id.is_some_and(|id| id.len() > 5) && !command.has_flag(Some('l'), &["--no-log-init"]) {
-            let fix = view.insert_after(command.at, "-l", true);
+            let fix = view.insert_after(command.at, "-l", false);
             report.add(
                 at(command.span, "a high user id makes a huge /var/log/lastlog").with_hint("add `-l`").with_fix(fix),
             );
@@ -144,13 +146,10 @@ static CONSECUTIVE: Rule = Rule {
 };
 
 fn consecutive(view: &View<'_>, report: &mut Report<'_>) {
-    for (index, stage) in view.stages.iter().enumerate().filter(|(index, _)| view.is_in_image(*index)) {
+    for (_, stage) in view.stages.iter().enumerate().filter(|(index, _)| view.is_in_image(*index)) {
         let is_plain =
             |run: &Run<'_>| run.run.flags.is_empty() && run.run.heredocs.is_empty() && run.commands.len() == 1;
-        let plain = |instruction: &crate::ast::Instruction| {
-            let run = view.runs.iter().find(|run| run.stage == index && run.instruction.span == instruction.span);
-            run.is_some_and(is_plain)
-        };
+        let plain = |instruction: &crate::ast::Instruction| view.run_of(instruction).is_some_and(is_plain);
         for row in stage.instructions.chunk_by(|a, b| plain(a) && plain(b)).filter(|row| row.len() >= 3) {
             let Some(second) = row.get(1) else { continue };
             let message = format!("{} RUNs in a row make a layer each", row.len());
@@ -170,9 +169,12 @@ static BOTH_FETCHERS: Rule = Rule {
 };
 
 fn both_fetchers(view: &View<'_>, report: &mut Report<'_>) {
+    let mut first: HashMap<(usize, &str), &Invocation> = HashMap::new();
+    for (run, command) in view.commands().filter(|(_, command)| matches!(command.name.as_str(), "wget" | "curl")) {
+        first.entry((run.stage, &command.name)).or_insert(command);
+    }
     for stage in 0..view.stages.len() {
-        let of = |name: &str| view.commands().find(|(run, command)| run.stage == stage && command.name == name);
-        if let (Some((_, wget)), Some((_, curl))) = (of("wget"), of("curl")) {
+        if let (Some(wget), Some(curl)) = (first.get(&(stage, "wget")), first.get(&(stage, "curl"))) {
             let later = if wget.at.start > curl.at.start { wget } else { curl };
             report.add(at(later.at, "this stage uses both wget and curl").with_hint("use one of them"));
         }

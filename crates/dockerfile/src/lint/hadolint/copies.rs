@@ -1,5 +1,7 @@
 //! Rules about COPY and ADD.
 
+use std::collections::HashMap;
+
 use super::HADOLINT;
 use crate::Severity;
 use crate::ast::{Copy, Instruction, InstructionKind, Word};
@@ -49,23 +51,22 @@ static ARCHIVE: Rule = Rule {
 };
 
 fn archive(view: &View<'_>, report: &mut Report<'_>) {
+    // By stage and name of the archive: where it is last unpacked.
+    let mut unpacked: HashMap<(usize, &str), u32> = HashMap::new();
+    for (run, command) in view.commands().filter(|(_, command)| command.name.ends_with("tar")) {
+        for name in command.args.iter().filter_map(|arg| arg.text.rsplit('/').next()).filter(|name| is_archive(name)) {
+            unpacked.insert((run.stage, name), run.instruction.span.start);
+        }
+    }
     for (stage, instruction, copy) in copies(view) {
         if !matches!(instruction.kind, InstructionKind::Copy(_)) || from_flag(copy).is_some() {
             continue;
         }
         for source in copy.sources.iter().filter(|source| is_archive(&source.text)) {
             let name = source.text.rsplit('/').next().unwrap_or_default();
-            let unpacked = view.commands().any(|(run, command)| {
-                run.stage == stage
-                    && run.instruction.span.start > instruction.span.start
-                    && command.name.ends_with("tar")
-                    && command.args.iter().any(|arg| arg.text.rsplit('/').next() == Some(name))
-            });
-            if unpacked {
-                report.add(
-                    at(source.span, format!("`{}` is copied, then unpacked", source.text))
-                        .with_hint("use ADD, which unpacks it"),
-                );
+            if unpacked.get(&(stage, name)).is_some_and(|place| *place > instruction.span.start) {
+                let message = format!("`{}` is copied, then unpacked", source.text);
+                report.add(at(source.span, message).with_hint("use ADD, which unpacks it"));
             }
         }
     }
@@ -148,7 +149,7 @@ fn from_unknown(view: &View<'_>, report: &mut Report<'_>) {
         let text = from.text.as_str();
         let is_index = text.parse::<usize>().is_ok_and(|index| index < view.stages.len());
         let is_image = text.contains([':', '/', '@', '$']) || matches!(text, "scratch" | "context");
-        if !is_index && !is_image && view.stage_named(text, view.stages.len()).is_none() {
+        if !report.is_full() && !is_index && !is_image && view.stage_named(text, view.stages.len()).is_none() {
             let names = view
                 .stages
                 .iter()

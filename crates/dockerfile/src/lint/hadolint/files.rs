@@ -1,5 +1,7 @@
 //! Rules about single instructions and about comments.
 
+use std::collections::HashSet;
+
 use super::HADOLINT;
 use crate::Severity;
 use crate::ast::InstructionKind;
@@ -71,25 +73,24 @@ static SELF_REFERENCE: Rule = Rule {
 fn self_reference(view: &View<'_>, report: &mut Report<'_>) {
     for instruction in &view.file.instructions {
         let InstructionKind::Env(pairs) = &instruction.kind else { continue };
+        // `PATH=/x:$PATH` goes on from what was set before, and `V=$V` keeps it for the others too.
+        let changed = pairs.pairs.iter().filter(|(key, value)| !used(&value.text).any(|name| name == key.text));
+        let changed: HashSet<&str> = changed.map(|(key, _)| key.text.as_str()).collect();
         for (key, value) in &pairs.pairs {
-            // `PATH=/x:$PATH` goes on from what was set before, and `V=$V` keeps it for the others too.
-            let mut others =
-                pairs.pairs.iter().filter(|(other, set)| other.text != key.text && !uses(&set.text, &other.text));
-            if let Some((name, _)) = others.find(|(other, _)| uses(&value.text, &other.text)) {
-                let message = format!("`${}` has not yet the value that this ENV gives it", name.text);
-                report.add(at(value.span, message).with_hint(format!("set `{}` in an ENV before this one", name.text)));
+            if let Some(name) = used(&value.text).find(|name| *name != key.text && changed.contains(name)) {
+                let message = format!("`${name}` has not yet the value that this ENV gives it");
+                report.add(at(value.span, message).with_hint(format!("set `{name}` in an ENV before this one")));
             }
         }
     }
 }
 
-/// Whether a value expands a variable.
-fn uses(value: &str, name: &str) -> bool {
-    let mut parts = value.split('$').skip(1);
-    parts.any(|part| {
+/// The variables that a value expands.
+fn used(value: &str) -> impl Iterator<Item = &str> {
+    value.split('$').skip(1).filter_map(|part| {
         let part = part.strip_prefix('{').unwrap_or(part);
         let end = part.find(|ch: char| !ch.is_ascii_alphanumeric() && ch != '_').unwrap_or(part.len());
-        part.get(..end) == Some(name)
+        part.get(..end)
     })
 }
 

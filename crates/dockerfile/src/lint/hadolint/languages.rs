@@ -3,7 +3,7 @@
 use super::HADOLINT;
 use crate::Severity;
 use crate::ast::InstructionKind;
-use crate::lint::commands::Run;
+use crate::lint::commands::{Invocation, Run};
 use crate::lint::managers::{self, Manager};
 use crate::lint::report::{Report, at};
 use crate::lint::rule::{Check, Rule};
@@ -25,11 +25,18 @@ static PIP_CACHE: Rule = Rule {
 };
 
 fn pip_cache(view: &View<'_>, report: &mut Report<'_>) {
-    for (run, command) in view.commands().filter(|(run, _)| view.is_in_image(run.stage)) {
-        let off = |value: &str| !matches!(value.to_lowercase().as_str(), "0" | "false" | "no" | "off" | "");
-        let assigned = command.assignments.iter().any(|(name, value)| name == "PIP_NO_CACHE_DIR" && off(value));
-        let flagged = command.has_flag(None, &["--no-cache-dir", "--no-cache"]);
-        if managers::installs(command, Manager::Pip) && !flagged && !assigned && !cached_elsewhere(view, run, off) {
+    let off = |value: &str| !matches!(value.to_lowercase().as_str(), "0" | "false" | "no" | "off" | "");
+    for run in view.runs.iter().filter(|run| view.is_in_image(run.stage)) {
+        let keeps = |command: &&Invocation| {
+            let assigned = command.assignments.iter().any(|(name, value)| name == "PIP_NO_CACHE_DIR" && off(value));
+            let flagged = command.has_flag(None, &["--no-cache-dir", "--no-cache"]);
+            managers::installs(command, Manager::Pip) && !flagged && !assigned
+        };
+        let mut found = run.commands.iter().filter(keeps).peekable();
+        if found.peek().is_none() || cached_elsewhere(view, run, off) {
+            continue;
+        }
+        for command in found {
             let install = command.args.iter().find(|arg| arg.text == "install");
             let fix = install.and_then(|arg| view.insert_after(arg.span, "--no-cache-dir", false));
             let hint = "add `--no-cache-dir`, or mount a cache at /root/.cache/pip";

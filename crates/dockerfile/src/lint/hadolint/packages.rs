@@ -2,6 +2,7 @@
 
 use super::HADOLINT;
 use crate::Severity;
+use crate::lint::commands::{Invocation, Run};
 use crate::lint::managers::{self, Manager};
 use crate::lint::report::{Report, at};
 use crate::lint::rule::{Check, Rule};
@@ -25,23 +26,20 @@ static APK_CACHE: Rule = Rule {
 };
 
 fn apk_cache(view: &View<'_>, report: &mut Report<'_>) {
-    for (run, command) in view.commands().filter(|(run, _)| view.is_in_image(run.stage)) {
-        let cleaned = || {
-            run.commands
-                .iter()
-                .any(|other| other.name == "rm" && other.args.iter().any(|arg| arg.text.contains("/var/cache/apk")))
-                || managers::has_mount_at(run, "/var/cache/apk")
-                || managers::has_mount_at(run, "/etc/apk/cache")
+    let keeps = |run: &&Run<'_>| {
+        let removes = |command: &Invocation| {
+            command.name == "rm" && command.args.iter().any(|arg| arg.text.contains("/var/cache/apk"))
         };
-        if managers::installs(command, Manager::Apk) && !command.has_flag(None, &["--no-cache"]) && !cleaned() {
+        let mounted = ["/var/cache/apk", "/etc/apk/cache"].iter().any(|cache| managers::has_mount_at(run, cache));
+        view.is_in_image(run.stage) && !mounted && !run.commands.iter().any(removes)
+    };
+    for command in view.runs.iter().filter(keeps).flat_map(|run| &run.commands) {
+        if managers::installs(command, Manager::Apk) && !command.has_flag(None, &["--no-cache"]) {
             let add = command.args.iter().find(|arg| arg.text == "add");
             // A cache that was filled before, or packages without a network, need the cache.
             let fix = add.and_then(|arg| view.insert_after(arg.span, "--no-cache", false));
-            report.add(
-                at(command.span, "apk leaves its index in the image")
-                    .with_hint("use `apk add --no-cache`")
-                    .with_fix(fix),
-            );
+            let finding = at(command.span, "apk leaves its index in the image");
+            report.add(finding.with_hint("use `apk add --no-cache`").with_fix(fix));
         }
     }
 }

@@ -54,23 +54,28 @@ static SUDO: Rule = Rule {
 };
 
 fn sudo(view: &View<'_>, report: &mut Report<'_>) {
-    for (run, command) in view.commands() {
-        let Some((_, place)) = command.wrappers.iter().find(|(name, _)| matches!(name.as_str(), "sudo" | "doas"))
-        else {
-            continue;
-        };
-        let users = view
-            .lineage(run.stage)
-            .into_iter()
-            .filter_map(|stage| view.stages.get(stage))
-            .flat_map(|stage| stage.instructions);
-        let sets_user = users.into_iter().any(|instruction| matches!(instruction.kind, InstructionKind::User(_)));
-        // Taken off only where it is followed by the command itself, so that no flag of it is lost.
-        let gap = crate::Span { start: place.start, end: command.at.start };
-        let bare = view.at(gap).is_some_and(|gap| gap.trim_end_matches([' ', '\t']) == "sudo");
-        let fix = (bare && !sets_user).then(|| view.replace(gap, "remove sudo", String::new(), false)).flatten();
-        report.add(at(*place, "sudo is for people at a terminal").with_hint("use USER").with_fix(fix));
+    for run in &view.runs {
+        let is_sudo = |name: &str| matches!(name, "sudo" | "doas");
+        let wrapped = run.commands.iter().filter_map(|command| {
+            let wrapper = command.wrappers.iter().find(|(name, _)| is_sudo(name))?;
+            Some((wrapper.1, command.at))
+        });
+        let mut sets_user = None;
+        for (place, name) in wrapped {
+            // Taken off only where it is followed by the command itself, so that no flag of it is lost.
+            let gap = crate::Span { start: place.start, end: name.start };
+            let bare = view.at(gap).is_some_and(|gap| gap.trim_end_matches([' ', '\t']) == "sudo");
+            let as_root = !*sets_user.get_or_insert_with(|| sets_a_user(view, run.stage));
+            let fix = (bare && as_root).then(|| view.replace(gap, "remove sudo", String::new(), false)).flatten();
+            report.add(at(place, "sudo is for people at a terminal").with_hint("use USER").with_fix(fix));
+        }
     }
+}
+
+/// The stage, or one it is built on, has a USER.
+fn sets_a_user(view: &View<'_>, stage: usize) -> bool {
+    let stages = view.lineage(stage).into_iter().filter_map(|stage| view.stages.get(stage));
+    stages.flat_map(|stage| stage.instructions).any(|instruction| matches!(instruction.kind, InstructionKind::User(_)))
 }
 
 static NUMERIC: Rule = Rule {

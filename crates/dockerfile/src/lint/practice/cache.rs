@@ -30,7 +30,7 @@ pub(super) fn copies_context(copy: &Copy) -> bool {
 }
 
 fn copy_first(view: &View<'_>, report: &mut Report<'_>) {
-    for (index, stage) in view.stages.iter().enumerate() {
+    for stage in &view.stages {
         let mut copied: Option<&Instruction> = None;
         let mut fetched: Vec<&str> = Vec::new();
         for instruction in stage.instructions {
@@ -39,10 +39,7 @@ fn copy_first(view: &View<'_>, report: &mut Report<'_>) {
             {
                 copied.get_or_insert(instruction);
             }
-            let Some(run) = view.runs.iter().find(|run| run.stage == index && run.instruction.span == instruction.span)
-            else {
-                continue;
-            };
+            let Some(run) = view.run_of(instruction) else { continue };
             for (tool, command) in run.commands.iter().filter_map(|command| Some((fetches(command)?, command))) {
                 let first_time = !fetched.contains(&tool);
                 fetched.push(tool);

@@ -46,6 +46,9 @@ static PIPE_TO_SHELL: Rule = Rule {
     ..PRACTICE
 };
 
+/// How many interpreters before and after a download are looked at: without a limit a text of them would be quadratic.
+const NEAR: usize = 100;
+
 const FETCHERS: [&str; 2] = ["curl", "wget"];
 
 fn is_interpreter(command: &Invocation) -> bool {
@@ -55,15 +58,19 @@ fn is_interpreter(command: &Invocation) -> bool {
 
 fn pipe_to_shell(view: &View<'_>, report: &mut Report<'_>) {
     for run in &view.runs {
+        let interpreters: Vec<&Invocation> = run.commands.iter().filter(|command| is_interpreter(command)).collect();
         for fetch in run.commands.iter().filter(|command| FETCHERS.contains(&command.name.as_str())) {
-            let reads = |other: &&Invocation| {
+            let reads = |other: &&&Invocation| {
                 let (pipeline, index) = other.pipeline;
                 let later = pipeline == fetch.pipeline.0 && index > fetch.pipeline.1;
                 // `bash -c "$(curl ..)"` and `bash <(curl ..)`.
                 let around = fetch.nested && other.span.start <= fetch.span.start && fetch.span.end <= other.span.end;
-                is_interpreter(other) && (later && reads_input(other) || around && other.at != fetch.at)
+                later && reads_input(other) || around && other.at != fetch.at
             };
-            if let Some(shell) = run.commands.iter().find(reads) {
+            // Pipelines are numbered in the order of the text: what reads this one is near.
+            let near = interpreters.partition_point(|other| other.pipeline.0 < fetch.pipeline.0);
+            let around = interpreters.iter().skip(near.saturating_sub(NEAR)).take(2 * NEAR);
+            if let Some(shell) = around.into_iter().find(reads) {
                 let message = format!("`{}` runs whatever the server sends", shell.name);
                 report.add(at(fetch.span, message).with_hint("fetch it to a file, check its digest, then run it"));
             }

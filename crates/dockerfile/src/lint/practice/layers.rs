@@ -24,7 +24,8 @@ static LATE_CLEANUP: Rule = Rule {
 
 fn late_cleanup(view: &View<'_>, report: &mut Report<'_>) {
     for (index, run) in view.runs.iter().enumerate().filter(|(_, run)| view.is_in_image(run.stage)) {
-        let earlier = view.runs.iter().take(index).any(|other| other.stage == run.stage);
+        let earlier =
+            index.checked_sub(1).and_then(|before| view.runs.get(before)).is_some_and(|other| other.stage == run.stage);
         let only_cleans =
             !run.commands.is_empty() && run.commands.iter().all(|command| cleans(command) || is_neutral(command));
         if let Some(first) = run.commands.iter().find(|command| cleans(command)).filter(|_| earlier && only_cleans) {
@@ -110,7 +111,7 @@ static CHOWN: Rule = Rule {
 };
 
 fn chown(view: &View<'_>, report: &mut Report<'_>) {
-    for (index, stage) in view.stages.iter().enumerate().filter(|(index, _)| view.is_in_image(*index)) {
+    for (_, stage) in view.stages.iter().enumerate().filter(|(index, _)| view.is_in_image(*index)) {
         let mut workdir = String::from("/");
         let mut copied: Vec<String> = Vec::new();
         for instruction in stage.instructions {
@@ -118,8 +119,7 @@ fn chown(view: &View<'_>, report: &mut Report<'_>) {
                 InstructionKind::Workdir(path) => workdir = resolved(&workdir, &path.text),
                 InstructionKind::Copy(copy) if !has_owner(copy) => copied.push(resolved(&workdir, &copy.dest.text)),
                 InstructionKind::Run(_) => {
-                    let run =
-                        view.runs.iter().find(|run| run.stage == index && run.instruction.span == instruction.span);
+                    let run = view.run_of(instruction);
                     for command in
                         run.into_iter().flat_map(|run| &run.commands).filter(|command| command.name == "chown")
                     {

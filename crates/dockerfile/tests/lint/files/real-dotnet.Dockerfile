@@ -1,14 +1,14 @@
-FROM mcr.microsoft.com/dotnet/sdk:9.0 AS build
+FROM mcr.microsoft.com/dotnet/sdk:9.0 AS publish
 ARG TARGETARCH
-WORKDIR /source
-COPY aspnetapp/*.csproj .
-RUN dotnet restore -a $TARGETARCH
-COPY aspnetapp/. .
-RUN dotnet publish -a $TARGETARCH --no-restore -o /app
+WORKDIR /code
+COPY Orders/Orders.csproj Orders/
+RUN dotnet restore Orders -a $TARGETARCH
+COPY Orders/ Orders/
+RUN dotnet publish Orders -a $TARGETARCH --no-restore -o /out
 
 FROM mcr.microsoft.com/dotnet/aspnet:9.0
+WORKDIR /orders
+COPY --from=publish /out .
 EXPOSE 8080
-WORKDIR /app
-COPY --from=build /app .
 USER $APP_UID
-ENTRYPOINT ["./aspnetapp"]
+ENTRYPOINT ["./Orders"]

@@ -1,9 +1,9 @@
 FROM postgres:17-bookworm
 
-ARG PGVECTOR_VERSION=0.8.0
+ARG EXTENSION=0.8.0
 
 RUN set -eux; \
-    savedAptMark="$(apt-mark showmanual)"; \
+    kept="$(apt-mark showmanual)"; \
     apt-get update; \
     apt-get install -y --no-install-recommends \
         build-essential \
@@ -11,11 +11,11 @@ RUN set -eux; \
         # headers of the server
         postgresql-server-dev-17 \
     ; \
-    git clone --branch "v${PGVECTOR_VERSION}" --depth 1 https://github.com/pgvector/pgvector.git /tmp/pgvector; \
-    cd /tmp/pgvector; \
-    make OPTFLAGS=""; \
+    git clone --branch "v${EXTENSION}" --depth 1 https://github.com/example/geo.git /tmp/geo; \
+    cd /tmp/geo; \
+    make; \
     make install; \
-    apt-mark auto '.*' > /dev/null; \
-    [ -z "$savedAptMark" ] || apt-mark manual $savedAptMark; \
+    apt-mark auto '.*' >/dev/null; \
+    [ -z "$kept" ] || apt-mark manual $kept; \
     apt-get purge -y --auto-remove; \
-    rm -rf /tmp/pgvector /var/lib/apt/lists/*
+    rm -rf /tmp/geo /var/lib/apt/lists/*

@@ -1,5 +1,4 @@
 FROM node:latest
-# Anti-pattern: copying everything
 COPY . .
 RUN npm install
 CMD ["node", "server.js"]

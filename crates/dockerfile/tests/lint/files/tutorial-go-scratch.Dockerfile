@@ -1,11 +1,10 @@
-FROM golang:1.22 AS builder
-WORKDIR /app
+FROM golang:1.22 AS compile
+WORKDIR /ledger
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -ldflags="-s -w -extldflags=-static" .
-# Scratch has nothing - just the binary
 FROM scratch
-COPY --from=builder /app/server /server
+COPY --from=compile /ledger/server /server
 EXPOSE 8080
 ENTRYPOINT ["/server"]
