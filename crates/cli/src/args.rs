@@ -26,6 +26,11 @@ pub(crate) struct Global {
     /// Directory of the store
     #[arg(long, global = true, display_order = 900, env = "COOPER_ROOT", hide_env_values = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+
+    /// Ask no registry for anything: what is not in the store is an error
+    #[arg(long, global = true, display_order = 901, env = "COOPER_OFFLINE", hide_env_values = true,
+        value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
 }
 
 /// The verbs.
@@ -33,8 +38,16 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     #[command(visible_alias = "b")]
     Build(Box<commands::build::Build>),
+    Check(Box<commands::check::Check>),
+    Fmt(commands::fmt::Fmt),
     #[command(visible_alias = "ls")]
     Images(commands::images::Images),
+    Pull(commands::pull::Pull),
+    Push(commands::pull::Push),
+    Copy(commands::copy::Copy),
+    Tags(commands::tags::Tags),
+    Login(commands::login::Login),
+    Logout(commands::login::Logout),
     History(commands::history::History),
     Inspect(commands::inspect::Inspect),
     Tag(commands::tag::Tag),
@@ -56,7 +69,10 @@ impl Command {
     /// The verb reads or writes the store, whose files may belong to ids that only a user namespace gives.
     pub(crate) fn needs_store(&self) -> bool {
         match self {
-            Self::Doctor(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Doctor(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) | Self::Fmt(_) => false,
+            Self::Tags(_) | Self::Login(_) | Self::Logout(_) => false,
+            Self::Check(check) => check.builds(),
+            Self::Build(build) => !build.only_reads(),
             Self::Store(store) => !store.only_prints_path(),
             _ => true,
         }

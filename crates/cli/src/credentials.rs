@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use cooper_registry::config_file::{DockerConfig, Lookup};
+use cooper_registry::config_file::{DockerConfig, Keeper, Lookup, edited};
 use cooper_registry::{CredentialSource, Credentials, Error, Result, helper};
 
 use crate::environment::Environment;
@@ -42,6 +42,84 @@ impl Files {
         }
         Ok(None)
     }
+}
+
+/// Logins and logouts.
+impl Files {
+    /// Keeps credentials where docker would: with the helper that its config names, else in the first file. Says where.
+    pub(crate) async fn keep(&self, registry: &str, credentials: &Credentials) -> Result<String> {
+        let file = self.first()?;
+        let text = read(file)?.unwrap_or_default();
+        let keeper = parsed(&text)?.keeper(registry);
+        if let Keeper::Helper { program, key } = keeper {
+            helper::store(&program, &key, credentials).await?;
+            write(file, &edited(&text, registry, Some(None))?)?;
+            return Ok(format!("the credential helper `{program}`"));
+        }
+        write(file, &edited(&text, registry, Some(Some(credentials)))?)?;
+        Ok(format!("`{}`", file.display()))
+    }
+
+    /// Forgets a registry in the first file and its helper; whether there was something to forget.
+    pub(crate) async fn forget(&self, registry: &str) -> Result<bool> {
+        let file = self.first()?;
+        let text = read(file)?.unwrap_or_default();
+        let config = parsed(&text)?;
+        let mut known = false;
+        if let Keeper::Helper { program, key } = config.keeper(registry) {
+            known = helper::get(&program, &key).await.is_ok_and(|found| found.is_some());
+            if known {
+                helper::erase(&program, &key).await?;
+            }
+        }
+        let after = edited(&text, registry, None)?;
+        if parsed(&after)?.registries().count() < config.registries().count() {
+            known = true;
+            write(file, &after)?;
+        }
+        Ok(known)
+    }
+
+    /// The registries with an entry in the first file.
+    pub(crate) fn registries(&self) -> Result<Vec<String>> {
+        let text = read(self.first()?)?.unwrap_or_default();
+        Ok(parsed(&text)?.registries().map(str::to_owned).collect())
+    }
+
+    fn first(&self) -> Result<&PathBuf> {
+        self.0.first().ok_or_else(|| {
+            Error::new(cooper_registry::ErrorKind::Io, "no place for credentials: HOME is not set")
+                .with_hint("name a file in REGISTRY_AUTH_FILE, or a directory in DOCKER_CONFIG")
+        })
+    }
+}
+
+fn parsed(text: &str) -> Result<DockerConfig> {
+    if text.is_empty() { Ok(DockerConfig::default()) } else { DockerConfig::parse(text) }
+}
+
+/// Replaces a file as a whole; only its owner may read it.
+fn write(path: &std::path::Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let failed = |error: std::io::Error| {
+        Error::new(cooper_registry::ErrorKind::Io, format!("cannot write `{}`", path.display())).with_source(error)
+    };
+    // A link to a file kept elsewhere stays a link.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let dir = path.parent().unwrap_or(std::path::Path::new("."));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    let written = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map_err(failed)
 }
 
 #[async_trait]
@@ -106,6 +184,25 @@ mod tests {
         assert!(find(Files(vec![file.clone()]), "a.example").is_err());
         std::fs::write(&file, "\n").unwrap();
         assert_eq!(find(Files(vec![file]), "a.example").unwrap(), None);
+    }
+
+    #[test]
+    fn logins_are_kept_for_their_owner_and_forgotten() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("new/config.json");
+        let files = Files(vec![file.clone()]);
+        let basic = Credentials::Basic { username: "user".into(), password: "pass".into() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            files.keep("a.example", &basic).await.unwrap();
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(files.find("a.example").await.unwrap(), Some(basic));
+            assert_eq!(files.registries().unwrap(), ["a.example"]);
+            assert!(files.forget("a.example").await.unwrap());
+            assert!(!files.forget("a.example").await.unwrap());
+            assert_eq!(files.find("a.example").await.unwrap(), None);
+        });
     }
 
     #[test]

@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_engine::{
-    Container, Devices, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session, State,
+    Carried, Carry, Container, Devices, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session,
+    State,
 };
-use cooper_oci::Reference;
-use cooper_store::SnapshotKind;
+use cooper_oci::{Blobs, Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use cooper_store::{Image, SnapshotKind};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::{CommandError, CommandResult, Kind};
 use crate::open;
 use crate::rows::Explained;
+use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// How steps are run and filesystems are put together.
@@ -70,9 +74,11 @@ fn engine(at: &Surroundings, machinery: Machinery) -> CommandResult<Engine> {
     Ok(Engine {
         store: open::store_with(at, kind)?,
         executor: open::executor(at, machinery.runtime)?,
-        client: open::client(at),
+        client: open::client(at)?,
+        git: open::git(at),
         clock: crate::human::now,
         resolv_conf: open::resolv_conf(),
+        search: at.search_path(),
         devices: Arc::new(devices(machinery.cdi_spec_dirs)),
     })
 }
@@ -109,18 +115,57 @@ const NOT_EXECUTABLE: u8 = 126;
 /// docker: the command of a container does not exist.
 const NO_PROGRAM: u8 = 127;
 
-/// Writes an image as an archive to a file or, without one, to standard output.
-pub(crate) async fn save(at: &Surroundings, images: &[String], dest: Option<&Path>, oci: bool) -> CommandResult {
+/// Carries images between places.
+pub(crate) async fn carry(at: &Surroundings, work: &[Carry], events: &dyn EventSink) -> CommandResult<Vec<Carried>> {
+    Ok(cooper_engine::carry(&engine(at, Machinery::default())?, work, events).await?)
+}
+
+/// The manifest or index that a name has at its registry.
+pub(crate) async fn raw_manifest(at: &Surroundings, name: &str) -> CommandResult<Value> {
+    let name: Reference = name.parse()?;
+    let (descriptor, bytes) = open::client(at)?.repository(&name).manifest(name.target()).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| CommandError::failure(format!("{} is no JSON document", descriptor.digest)).with_source(error))
+}
+
+/// What docker's `inspect` says of an image, asked of its registry; only its documents travel.
+pub(crate) async fn inspect_remote(at: &Surroundings, name: &str, platform: Option<&Platform>) -> CommandResult<Value> {
+    let name: Reference = name.parse()?;
+    let repository = open::client(at)?.repository(&name);
+    let root = repository.resolve().await?;
+    let host = Platform::host();
+    let image = cooper_oci::choose(&root, platform.unwrap_or(&host), &repository).await?;
+    let manifest: Manifest = remote_document(&repository, &image).await?;
+    let config: ImageConfig = remote_document(&repository, &manifest.config).await?;
+    let id = manifest.config.digest.clone();
+    let image = Image { config: Some(id), name: None, descriptor: root, created_at: 0 };
+    Ok(store_calls::inspected(&image, &[name], &manifest, &config))
+}
+
+async fn remote_document<T: DeserializeOwned>(from: &dyn Blobs, descriptor: &Descriptor) -> CommandResult<T> {
+    let bytes = cooper_oci::read_all(from, descriptor, store_calls::DOCUMENT_MAX).await?;
+    let wrong = || CommandError::failure(format!("{} is not the document it should be", descriptor.digest));
+    serde_json::from_slice(&bytes).map_err(|error| wrong().with_source(error))
+}
+
+/// Writes images as an archive to a file or, without one, to standard output.
+pub(crate) async fn save(
+    at: &Surroundings,
+    images: &[String],
+    platform: Option<&Platform>,
+    dest: Option<&Path>,
+    oci: bool,
+) -> CommandResult {
     let engine = engine(at, Machinery::default())?;
     let format = if oci { Format::Oci } else { Format::Docker };
-    Ok(cooper_engine::save(&engine, images, format, dest).await?)
+    Ok(cooper_engine::save(&engine, images, platform, format, dest).await?)
 }
 
 /// Takes the images of an archive or, without one, of standard input into the store.
-pub(crate) async fn load(at: &Surroundings, from: Option<&Path>) -> CommandResult<Vec<Reference>> {
+pub(crate) async fn load(at: &Surroundings, from: Option<&Path>) -> CommandResult<Vec<(Vec<Reference>, Digest)>> {
     let engine = engine(at, Machinery::default())?;
     let loaded = cooper_engine::load(&engine, from).await?;
-    Ok(loaded.into_iter().flat_map(|(names, _)| names).collect())
+    Ok(loaded.into_iter().map(|(names, descriptor)| (names, descriptor.digest)).collect())
 }
 
 /// Why the steps of a build ran: the last build without a name, compared with another if one is given.

@@ -167,7 +167,7 @@ fn hint_for(kind: cooper_engine::ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::Host => Some("`cooper doctor` shows what this host allows"),
         ErrorKind::Unauthorized => {
-            Some("log in with `docker login`, `podman login` or a credential helper; their files are read")
+            Some("log in with `cooper login`; what `docker login` and `podman login` keep is read as well")
         }
         ErrorKind::Retry => Some("this may pass: try again"),
         _ => None,
@@ -180,6 +180,12 @@ impl From<cooper_oci::Error> for CommandError {
         command.hints.extend(error.hint().map(str::to_owned));
         command.source = std::error::Error::source(&error).map(|source| source.to_string().into());
         command
+    }
+}
+
+impl From<cooper_registry::Error> for CommandError {
+    fn from(error: cooper_registry::Error) -> Self {
+        Self::from(cooper_oci::Error::from(error))
     }
 }
 

@@ -11,6 +11,7 @@ mod diagnostics;
 mod engine_calls;
 mod environment;
 mod error;
+mod hosts;
 mod human;
 mod limits;
 mod open;
@@ -22,6 +23,7 @@ mod session;
 mod ssh_keys;
 mod store_calls;
 mod surroundings;
+mod template;
 mod terminal;
 
 use std::process::ExitCode;

@@ -2,16 +2,19 @@
 //!
 //! Knows nothing of what they do with it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cooper_engine::GitProgram;
 use cooper_executor::{Executor, IdMap, Namespaces, Runtime};
-use cooper_registry::{Client, ClientOptions};
+use cooper_registry::{Client, ClientOptions, Credentials, Fixed};
 use cooper_store::{OpenOptions, Ownership, SnapshotKind, Store};
 
 use crate::credentials::Files;
 use crate::engine_calls::RuntimeChoice;
 use crate::error::{CommandError, CommandResult};
+use crate::hosts::Hosts;
 use crate::human;
 use crate::surroundings::Surroundings;
 
@@ -68,11 +71,40 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// The way to registries, with the credentials and proxies of the environment.
-pub(crate) fn client(at: &Surroundings) -> Client {
+pub(crate) fn client(at: &Surroundings) -> CommandResult<Client> {
+    Ok(Client::new(client_options(at)?))
+}
+
+/// The way to one registry, with credentials that are kept nowhere.
+pub(crate) fn client_with(at: &Surroundings, registry: &str, credentials: Credentials) -> CommandResult<Client> {
+    let only = Fixed([(registry.to_owned(), credentials)].into());
+    Ok(Client::new(ClientOptions { credentials: Arc::new(only), ..client_options(at)? }))
+}
+
+fn client_options(at: &Surroundings) -> CommandResult<ClientOptions> {
+    let hosts = Hosts::of(&at.environment)?;
     let mut options = ClientOptions::new(Arc::new(human::system_time));
     options.credentials = Arc::new(Files::of(&at.environment));
     options.proxies = at.environment.proxies();
-    Client::new(options)
+    options.plain_http = hosts.plain_http.into_iter().collect();
+    options.tls = hosts.tls;
+    options.mirrors = hosts.mirrors;
+    options.offline = at.offline;
+    Ok(options)
+}
+
+/// The way to git repositories: of the environment it sees the search path, the proxies and the trusted certificates.
+pub(crate) fn git(at: &Surroundings) -> GitProgram {
+    let search = at.search_path();
+    let names = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
+    let names = names.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()]);
+    let mut variables: Vec<(OsString, OsString)> =
+        names.filter_map(|name| Some((name.clone().into(), at.environment.get(&name)?.into()))).collect();
+    variables.extend(at.environment.path("SSL_CERT_FILE").map(|file| ("GIT_SSL_CAINFO".into(), file.into())));
+    variables.extend(std::env::join_paths(&search).ok().map(|path| ("PATH".into(), path)));
+    let known_hosts = at.environment.path("HOME").map(|home| home.join(".ssh/known_hosts"));
+    let known_hosts = known_hosts.filter(|file| file.is_file());
+    GitProgram { program: find_program("git", &search), variables, known_hosts }
 }
 
 /// The name servers that steps see, as the host has them: steps share its network.

@@ -17,6 +17,8 @@ pub(crate) struct Surroundings {
     pub(crate) environment: Environment,
     /// The store's directory, if one is known.
     root: Option<PathBuf>,
+    /// `--offline`.
+    pub(crate) offline: bool,
     /// Who this process is; `None` for verbs that need no store.
     pub(crate) identity: Option<Identity>,
 }
@@ -26,7 +28,7 @@ impl Surroundings {
     pub(crate) fn of(global: &Global, environment: Environment, needs_store: bool) -> CommandResult<Self> {
         let root = environment.store_root(global.root.as_deref());
         let identity = if needs_store { Some(cooper_executor::enter(&enter_options(&environment))?) } else { None };
-        Ok(Self { environment, root, identity })
+        Ok(Self { environment, root, offline: global.offline, identity })
     }
 
     /// The store's directory.

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what is drawn.
 
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::sync::Mutex;
 
 use crate::error::{INTERRUPTED, TERMINATED};
@@ -10,6 +10,9 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 /// The modes to go back to, while they are changed.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Longest line a person types; more is no answer.
+const LINE_MAX: u64 = 64 * 1024;
 
 /// Shows the cursor again; harmless if it was never hidden.
 const SHOW_CURSOR: &[u8] = b"\x1b[?25h";
@@ -27,6 +30,35 @@ impl Raw {
         raw.make_raw();
         *saved() = Some(before);
         tcsetattr(&stdin, OptionalActions::Now, &raw)?;
+        Ok(Self(()))
+    }
+}
+
+/// Asks a question on the terminal and reads one line; a secret is not shown while it is typed.
+pub(crate) fn ask(question: &str, secret: bool) -> std::io::Result<String> {
+    let mut err = std::io::stderr().lock();
+    err.write_all(question.as_bytes())?;
+    let stdin = std::io::stdin();
+    let hidden = if secret { Some(Raw::enter_without_echo()?) } else { None };
+    let mut line = String::new();
+    let read = stdin.lock().take(LINE_MAX).read_line(&mut line);
+    if hidden.is_some() {
+        drop(hidden);
+        err.write_all(b"\n")?;
+    }
+    read?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+impl Raw {
+    /// Switches off only the echo of what is typed.
+    fn enter_without_echo() -> std::io::Result<Self> {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        *saved() = Some(before);
+        tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
         Ok(Self(()))
     }
 }

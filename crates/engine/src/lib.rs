@@ -4,8 +4,10 @@
 
 mod assemble;
 mod build;
+mod carry;
 mod cdi;
 mod copy;
+mod emulation;
 mod engine;
 mod entitle;
 mod error;
@@ -14,26 +16,37 @@ mod explain;
 mod export;
 mod files;
 mod filesystem;
+mod join;
 mod journal;
+mod location;
 mod ops;
 mod request;
+mod rewrite;
 mod run;
 mod seal;
 mod session;
+mod shared;
 mod source;
 mod transfer;
 mod worker;
 
 pub use build::build;
+pub use carry::{Carried, Carry, carry};
 pub use cdi::Devices;
-pub use cooper_llb::{Resources, RunOptions, Ulimit};
+pub use cooper_llb::{GitSource, Resources, RunOptions, Ulimit, without_password};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
 pub use explain::{Explanation, explain};
 pub use export::Format;
 pub use journal::{Journal, State};
-pub use request::{Entitlements, Export, ExportKind, NamedContext, Outcome, Request, Timestamps};
+pub use location::Location;
+pub use request::{
+    Annotation, AnnotationLevel, ContextSource, Dangling, DockerfileSource, Entitlements, Export, ExportKind,
+    NamedContext, Outcome, Request, Timestamps,
+};
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
+pub use shared::{CacheFrom, CachePlace, CacheTo};
+pub use source::GitProgram;
 pub use transfer::{load, save};

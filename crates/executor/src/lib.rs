@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of images, layers, the build graph or the store.
 
+mod binfmt;
 mod capability;
 mod cgroup;
 mod enter;
@@ -16,6 +17,7 @@ mod subid;
 mod sys;
 mod wire;
 
+pub use binfmt::{Emulator, emulator, emulators, register};
 pub use capability::capability;
 pub use enter::{EnterOptions, Identity, enter};
 pub use error::{Error, ErrorKind, Result};

@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getpid, getuid, pidfd_open};
 
+use crate::binfmt::{self, Emulator, emulators};
 use crate::cgroup::{CONTROLLERS, Host};
 use crate::enter::{find, is_privileged, read};
 use crate::{subid, sys};
@@ -60,7 +61,7 @@ pub fn probe(search: &[PathBuf]) -> Vec<Check> {
         cgroups(),
         runtime(search, "runc", "another executor"),
         runtime(search, "crun", "another executor"),
-        binfmt(),
+        binfmt(search),
     ]
 }
 
@@ -164,7 +165,7 @@ fn step_ids() -> Check {
 
 fn seccomp() -> Check {
     let actions = read("/proc/sys/kernel/seccomp/actions_avail");
-    let foreign = "; 32-bit programs get no system call at all";
+    let foreign = "; 32-bit programs get system calls only in a step that starts with one";
     let ok = if actions.split_whitespace().any(|action| action == "errno") { Strength::Ok } else { Strength::Missing };
     check("seccomp", ok, format!("{}{foreign}", actions.trim()), Some("the kernel needs CONFIG_SECCOMP_FILTER"))
 }
@@ -230,14 +231,22 @@ fn runtime(search: &[PathBuf], name: &'static str, purpose: &str) -> Check {
     }
 }
 
-fn binfmt() -> Check {
-    let entries = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| name.starts_with("qemu-"));
-    names.sort();
-    let ok = if names.is_empty() { Strength::Weaker } else { Strength::Ok };
-    let detail = if names.is_empty() { "no other architecture can be run".into() } else { names.join(" ") };
-    check("binfmt", ok, detail, Some("install qemu-user-static to run steps of other platforms"))
+fn binfmt(search: &[PathBuf]) -> Check {
+    let shown = |emulator: &Emulator| {
+        let held = if emulator.fixed { "" } else { ", shown to steps at this path" };
+        format!("{} ({}{held})", emulator.architecture, emulator.interpreter.display())
+    };
+    let registered: Vec<String> = emulators().iter().map(shown).collect();
+    let installed = binfmt::available(search);
+    let (ok, detail) = match (registered.is_empty(), installed.is_empty()) {
+        (false, _) => (Strength::Ok, registered.join(", ")),
+        (true, false) => (Strength::Weaker, format!("none registered; installed: {}", installed.join(", "))),
+        (true, true) => (Strength::Weaker, "no other processor's programs can be run".to_owned()),
+    };
+    let hint = "to run steps of other platforms: apt-get install qemu-user-static binfmt-support, or \
+        docker run --privileged --rm tonistiigi/binfmt --install all; \
+        for an ordinary user (Linux 6.7) it is enough that qemu-user-static is installed";
+    check("binfmt", ok, detail, Some(hint))
 }
 
 #[cfg(test)]

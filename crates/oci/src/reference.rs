@@ -15,7 +15,7 @@ pub struct Reference {
 }
 
 /// What of a repository a [`Reference`] asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// A tag.
     Tag(&'a str),
@@ -64,6 +64,12 @@ impl Reference {
     pub fn with_digest(mut self, digest: Digest) -> Self {
         self.digest = Some(digest);
         self
+    }
+
+    /// The repository at `digest`, whatever tag the name has.
+    #[must_use]
+    pub fn at(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
     /// As a person would write it: without `docker.io/library/`.

@@ -1,5 +1,5 @@
-//! Reads docker's `config.json` and podman's `auth.json`, which have one format. Pure: the text comes in, the file is
-//! found and the helper is run by the caller.
+//! Reads and edits docker's `config.json` and podman's `auth.json`, which have one format. Pure: the text comes in and goes
+//! out, the file is found and the helper is run by the caller.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use crate::{Credentials, Error, ErrorKind, Result};
 
@@ -84,7 +85,7 @@ impl DockerConfig {
 
     /// What the file says of `registry`: a helper of its own, else an entry in the file, else the common helper.
     pub fn lookup(&self, registry: &str) -> Lookup {
-        let key = if is_hub(registry) { HUB_KEY } else { registry };
+        let key = key_of(registry);
         let own = self.cred_helpers.iter().find(|(name, _)| same(name, registry)).map(|(_, program)| program);
         if let Some(program) = own.filter(|program| !program.is_empty()) {
             return Lookup::Helper { program: program.clone(), key: key.to_owned() };
@@ -99,6 +100,73 @@ impl DockerConfig {
             }
             None => Lookup::None,
         }
+    }
+}
+
+/// Where a login belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// With the helper of this name, under `key`.
+    Helper {
+        /// The name after `docker-credential-`.
+        program: String,
+        /// What the helper knows the registry by.
+        key: String,
+    },
+    /// In the file itself.
+    File,
+}
+
+impl DockerConfig {
+    /// Who keeps the credentials of `registry`: its own helper, the common one, or the file.
+    pub fn keeper(&self, registry: &str) -> Keeper {
+        let own = self.cred_helpers.iter().find(|(name, _)| same(name, registry)).map(|(_, program)| program);
+        let program = own.unwrap_or(&self.creds_store);
+        match program.is_empty() {
+            true => Keeper::File,
+            false => Keeper::Helper { program: program.clone(), key: key_of(registry).to_owned() },
+        }
+    }
+
+    /// The registries that the file itself has an entry for.
+    pub fn registries(&self) -> impl Iterator<Item = &str> {
+        self.auths.keys().map(String::as_str)
+    }
+}
+
+/// What a registry is kept under.
+fn key_of(registry: &str) -> &str {
+    if is_hub(registry) { HUB_KEY } else { registry }
+}
+
+/// The text of a config file after a login (`Some`) or a logout (`None`); nothing else in it changes. An empty text is a new
+/// file. With a helper's credentials elsewhere, a login leaves an entry without a secret, as docker does.
+///
+/// # Errors
+/// The text is not a config file.
+pub fn edited(text: &str, registry: &str, entry: Option<Option<&Credentials>>) -> Result<String> {
+    let invalid =
+        |place: String| Error::new(ErrorKind::Invalid, format!("the registry config file is not valid{place}"));
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    let mut document: Value =
+        serde_json::from_str(text).map_err(|e| invalid(format!(": line {}, column {}", e.line(), e.column())))?;
+    let file = document.as_object_mut().ok_or_else(|| invalid(String::new()))?;
+    let auths = file.entry("auths").or_insert_with(|| Value::Object(Map::new()));
+    let auths = auths.as_object_mut().ok_or_else(|| invalid(": `auths` is no object".into()))?;
+    auths.retain(|name, _| !same(name, registry));
+    if let Some(credentials) = entry {
+        auths.insert(key_of(registry).to_owned(), credentials.map_or_else(|| json!({}), entry_of));
+    }
+    let mut out = serde_json::to_string_pretty(&document).map_err(|e| invalid(format!(": {e}")))?;
+    out.push('\n');
+    Ok(out)
+}
+
+fn entry_of(credentials: &Credentials) -> Value {
+    match credentials {
+        Credentials::Basic { username, password } => json!({"auth": BASE64.encode(format!("{username}:{password}"))}),
+        Credentials::IdentityToken(token) => json!({"identitytoken": token}),
+        Credentials::Bearer(token) => json!({"registrytoken": token}),
     }
 }
 
@@ -183,6 +251,31 @@ mod tests {
         let config = DockerConfig::parse(r#"{"auths":{"docker.io":{}},"credsStore":"desktop"}"#).unwrap();
         assert_eq!(config.lookup("docker.io"), Lookup::Helper { program: "desktop".into(), key: HUB_KEY.into() });
         assert_eq!(config.lookup("r.example"), Lookup::Helper { program: "desktop".into(), key: "r.example".into() });
+    }
+
+    #[test]
+    fn logins_and_logouts_leave_the_rest_alone() {
+        let basic = Credentials::Basic { username: "u".into(), password: "p:w".into() };
+        let text = edited(FILE, "new.example:5000", Some(Some(&basic))).unwrap();
+        assert!(text.contains("\"HttpHeaders\"") && text.contains("gcloud"), "{text}");
+        assert_eq!(DockerConfig::parse(&text).unwrap().lookup("new.example:5000"), Lookup::Credentials(basic.clone()));
+        let text = edited(&text, "docker.io", Some(Some(&basic))).unwrap();
+        assert_eq!(text.matches(HUB_KEY).count(), 1, "{text}");
+        let text = edited(&text, "old.example", None).unwrap();
+        assert_eq!(DockerConfig::parse(&text).unwrap().lookup("old.example"), Lookup::None);
+        assert_eq!(edited("", "a.example", Some(None)).unwrap(), "{\n  \"auths\": {\n    \"a.example\": {}\n  }\n}\n");
+        for broken in ["[]", "{\"auths\": 1}", "{"] {
+            assert!(edited(broken, "a.example", None).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn helpers_keep_what_they_are_named_for() {
+        let config = DockerConfig::parse(FILE).unwrap();
+        let gcloud = Keeper::Helper { program: "gcloud".into(), key: "gcr.example".into() };
+        assert_eq!((config.keeper("gcr.example"), config.keeper("other.example")), (gcloud, Keeper::File));
+        let common = DockerConfig::parse(r#"{"credsStore":"pass"}"#).unwrap();
+        assert_eq!(common.keeper("docker.io"), Keeper::Helper { program: "pass".into(), key: HUB_KEY.into() });
     }
 
     #[test]

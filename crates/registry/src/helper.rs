@@ -1,4 +1,4 @@
-//! Runs docker's credential helpers (`docker-credential-<name> get`). Decides nothing about which one to ask.
+//! Runs docker's credential helpers (`docker-credential-<name> get|store|erase`). Decides nothing about which one to ask.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,30 +26,77 @@ struct Answer {
 
 /// What `docker-credential-<program>` knows of `registry`; nothing when it knows nothing.
 pub async fn get(program: &str, registry: &str) -> Result<Option<Credentials>> {
-    if !is_name(program) {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("`{}` is no name of a credential helper", sanitise(program)),
-        ));
+    ask(&command(program)?, registry, TIMEOUT).await
+}
+
+/// Gives `docker-credential-<program>` what to show `registry` from now on. A bearer token has no place there.
+pub async fn store(program: &str, registry: &str, credentials: &Credentials) -> Result<()> {
+    let (username, secret) = match credentials {
+        Credentials::Basic { username, password } => (username.as_str(), password.as_str()),
+        Credentials::IdentityToken(token) => (TOKEN_USER, token.as_str()),
+        Credentials::Bearer(_) => {
+            return Err(Error::new(ErrorKind::Invalid, "a credential helper keeps no bearer tokens"));
+        }
+    };
+    let input = serde_json::json!({"ServerURL": registry, "Username": username, "Secret": secret}).to_string();
+    let call = Helper { command: &command(program)?, verb: "store", registry, timeout: TIMEOUT };
+    call.done(&input).await
+}
+
+/// Makes `docker-credential-<program>` forget `registry`.
+pub async fn erase(program: &str, registry: &str) -> Result<()> {
+    let call = Helper { command: &command(program)?, verb: "erase", registry, timeout: TIMEOUT };
+    call.done(registry).await
+}
+
+fn command(program: &str) -> Result<String> {
+    if is_name(program) {
+        return Ok(format!("docker-credential-{program}"));
     }
-    let command = format!("docker-credential-{program}");
-    ask(&command, registry, TIMEOUT).await
+    Err(Error::new(ErrorKind::Invalid, format!("`{}` is no name of a credential helper", sanitise(program))))
 }
 
 async fn ask(command: &str, registry: &str, timeout: Duration) -> Result<Option<Credentials>> {
-    let failed = |why: String| Error::new(ErrorKind::Io, format!("{command} failed for {registry}: {why}"));
-    let child = spawn(command).map_err(|e| failed(e.to_string()).with_source(e))?;
-    // Dropping the child kills it.
-    let answer = tokio::time::timeout(timeout, talk(child, registry)).await;
-    let (success, output) = answer
-        .map_err(|_| failed(format!("no answer within {} seconds", timeout.as_secs())))?
-        .map_err(|e| failed(e.to_string()).with_source(e))?;
+    let call = Helper { command, verb: "get", registry, timeout };
+    let (success, output) = call.run(registry).await?;
     if success {
         // The parser's message would quote the secret.
-        return read(&output).ok_or_else(|| failed("its answer is not understood".into())).map(Some);
+        return read(&output).ok_or_else(|| call.failed("its answer is not understood".into())).map(Some);
     }
     let words = sanitise(&String::from_utf8_lossy(&output));
-    if words.contains("credentials not found") { Ok(None) } else { Err(failed(words)) }
+    if words.contains("credentials not found") { Ok(None) } else { Err(call.failed(words)) }
+}
+
+/// One call of a helper program.
+struct Helper<'a> {
+    command: &'a str,
+    verb: &'a str,
+    registry: &'a str,
+    timeout: Duration,
+}
+
+impl Helper<'_> {
+    fn failed(&self, why: String) -> Error {
+        Error::new(ErrorKind::Io, format!("{} failed for {}: {why}", self.command, self.registry))
+    }
+
+    /// Whether it succeeded, and what it said.
+    async fn run(&self, input: &str) -> Result<(bool, Vec<u8>)> {
+        let child = spawn(self.command, self.verb).map_err(|e| self.failed(e.to_string()).with_source(e))?;
+        // Dropping the child kills it.
+        let answer = tokio::time::timeout(self.timeout, talk(child, input)).await;
+        answer
+            .map_err(|_| self.failed(format!("no answer within {} seconds", self.timeout.as_secs())))?
+            .map_err(|e| self.failed(e.to_string()).with_source(e))
+    }
+
+    /// A verb that answers nothing.
+    async fn done(&self, input: &str) -> Result<()> {
+        match self.run(input).await? {
+            (true, _) => Ok(()),
+            (false, output) => Err(self.failed(sanitise(&String::from_utf8_lossy(&output)))),
+        }
+    }
 }
 
 /// The name becomes part of a program name that is looked up on the path.
@@ -57,9 +104,9 @@ fn is_name(program: &str) -> bool {
     !program.is_empty() && program.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-fn spawn(command: &str) -> std::io::Result<Child> {
+fn spawn(command: &str, verb: &str) -> std::io::Result<Child> {
     Command::new(command)
-        .arg("get")
+        .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -67,10 +114,10 @@ fn spawn(command: &str) -> std::io::Result<Child> {
         .spawn()
 }
 
-async fn talk(mut child: Child, registry: &str) -> std::io::Result<(bool, Vec<u8>)> {
+async fn talk(mut child: Child, text: &str) -> std::io::Result<(bool, Vec<u8>)> {
     if let Some(mut input) = child.stdin.take() {
         // A helper that knows nothing may end before it has read its input.
-        let _ = input.write_all(registry.as_bytes()).await;
+        let _ = input.write_all(text.as_bytes()).await;
     }
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {

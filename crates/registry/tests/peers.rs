@@ -81,6 +81,33 @@ async fn distribution_takes_and_gives_what_it_was_given() {
     .await;
 }
 
+#[tokio::test]
+async fn distribution_without_the_referrers_api_lists_statements_by_tag() {
+    if !on_path("docker-registry") {
+        return;
+    }
+    within(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (addr, _child) = distribution(dir.path(), "").await;
+        let client = anonymous();
+        let to = repository(&client, addr, "team/app:v1");
+        let image = push_image(&to, &[noise(10, 1)]).await;
+        assert_eq!(to.referrers(&image.digest, None).await.unwrap(), []);
+        let signature = push_statement(&to, &image, "application/x-signature").await;
+        let sbom = push_statement(&to, &image, "application/x-sbom").await;
+        push_statement(&to, &image, "application/x-sbom").await;
+        let listed = |kind: Option<&'static str>| {
+            let to = to.clone();
+            async move { to.referrers(&image.digest, kind).await.unwrap().into_iter().map(|d| d.digest).collect::<Vec<_>>() }
+        };
+        assert_eq!(listed.clone()(None).await, [signature.digest.clone(), sbom.digest]);
+        assert_eq!(listed(Some("application/x-signature")).await, [signature.digest]);
+        assert_eq!(client.catalog(&addr.to_string()).await.unwrap(), ["team/app"]);
+        to.delete(to.reference().target()).await.unwrap_err();
+    })
+    .await;
+}
+
 async fn skopeo(args: &[&str]) {
     let output = Command::new("skopeo").args(args).output().await.unwrap();
     assert!(output.status.success(), "skopeo {args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -143,8 +170,22 @@ async fn loopback_that_speaks_tls_is_found_and_its_certificate_checked() {
         let tls = format!(", tls: {{certificate: {}, key: {}}}", file("cert.pem"), file("key.pem"));
         let (addr, _child) = distribution(dir.path(), &tls).await;
         let pem = std::fs::read_to_string(file("cert.pem")).unwrap();
-        let trusting =
-            cooper_registry::Client::new(cooper_registry::ClientOptions { extra_roots: Some(pem), ..options() });
+        let trusting = cooper_registry::Client::new(cooper_registry::ClientOptions {
+            extra_roots: Some(pem.clone()),
+            ..options()
+        });
+        let own = cooper_registry::HostTls { roots: Some(pem), ..Default::default() };
+        let by_host = cooper_registry::Client::new(cooper_registry::ClientOptions {
+            tls: [(addr.to_string(), own)].into(),
+            ..options()
+        });
+        by_host.check(&addr.to_string()).await.unwrap();
+        let careless = cooper_registry::HostTls { skip_verify: true, ..Default::default() };
+        let careless = cooper_registry::Client::new(cooper_registry::ClientOptions {
+            tls: [(addr.to_string(), careless)].into(),
+            ..options()
+        });
+        careless.check(&addr.to_string()).await.unwrap();
         let layers = vec![noise(1000, 51), noise(6_000_000, 52)];
         push_image(&repository(&trusting, addr, "a:1"), &layers).await;
         assert_eq!(pull_image(&repository(&trusting, addr, "a:1")).await.1, layers);

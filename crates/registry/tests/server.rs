@@ -171,12 +171,12 @@ async fn manifests_need_their_parts_and_their_digest() {
         let missing = Manifest::new(Descriptor::of(MediaType::CONFIG, b"{}"), vec![]);
         let bytes = serde_json::to_vec(&missing).unwrap();
         let target = to.reference().target();
-        let error = to.put_manifest(target.clone(), MediaType::MANIFEST.into(), bytes.clone()).await.unwrap_err();
+        let error = to.put_manifest(target, MediaType::MANIFEST.into(), bytes.clone()).await.unwrap_err();
         assert!(error.to_string().contains("is unknown to registry"), "{error}");
         to.put(&Descriptor::of(MediaType::CONFIG, b"{}"), body_from_bytes(&b"{}"[..])).await.unwrap();
         let other = Digest::of(b"other");
         assert!(to.put_manifest(Target::Digest(&other), MediaType::MANIFEST.into(), bytes.clone()).await.is_err());
-        assert!(to.put_manifest(target.clone(), MediaType::INDEX.into(), bytes.clone()).await.is_err());
+        assert!(to.put_manifest(target, MediaType::INDEX.into(), bytes.clone()).await.is_err());
         let manifest = to.put_manifest(target, MediaType::MANIFEST.into(), bytes).await.unwrap();
         let index = serde_json::to_vec(&Index::new(vec![manifest.clone()])).unwrap();
         let index_descriptor = Descriptor::of(MediaType::INDEX, &index);
@@ -427,6 +427,66 @@ async fn copy_moves_an_image_between_registries_and_memory() {
         let (_, bytes) = to.manifest(Target::Digest(&root.digest)).await.unwrap();
         to.put_manifest(to.reference().target(), root.media_type.clone(), bytes).await.unwrap();
         assert_eq!(pull_image(&to).await, (root, layers));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_said_about_an_image_is_listed_and_deleted() {
+    within(async {
+        let server = open_server().await;
+        let to = repository(&anonymous(), server.addr(), "a/b:1");
+        let image = push_image(&to, &[noise(10, 1)]).await;
+        let statement = push_statement(&to, &image, "application/x-signature").await;
+        push_statement(&to, &image, "application/x-sbom").await;
+        assert_eq!(to.referrers(&image.digest, None).await.unwrap().len(), 2);
+        let signatures = to.referrers(&image.digest, Some("application/x-signature")).await.unwrap();
+        assert_eq!(signatures.iter().map(|found| &found.digest).collect::<Vec<_>>(), [&statement.digest]);
+        assert_eq!(to.referrers(&statement.digest, None).await.unwrap(), []);
+        to.delete(Target::Digest(&statement.digest)).await.unwrap();
+        assert_eq!(to.referrers(&image.digest, None).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_check_tells_good_logins_from_bad_ones() {
+    within(async {
+        for token_auth in [false, true] {
+            let server = closed_server(token_auth).await;
+            let registry = server.addr().to_string();
+            client(&registry, basic("user", "pass-x")).check(&registry).await.unwrap();
+            let error = client(&registry, basic("user", "wrong-x")).check(&registry).await.unwrap_err();
+            assert_eq!(error.kind(), cooper_registry::ErrorKind::Unauthorized, "{error}");
+        }
+        let server = open_server().await;
+        let registry = server.addr().to_string();
+        anonymous().check(&registry).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mirrors_are_read_first_and_never_written() {
+    within(async {
+        let (home, mirror) = (open_server().await, open_server().await);
+        let (name, other) = (home.addr().to_string(), mirror.addr().to_string());
+        let layers = vec![noise(3_000_000, 7)];
+        for at in [&name, &other] {
+            push_image(&repository(&anonymous(), at, "a/b:1"), &layers).await;
+        }
+        let gone = "127.0.0.1:1".to_owned();
+        let mirrors = [(name.clone(), vec![gone, other.clone()])].into();
+        let client = Client::new(cooper_registry::ClientOptions { mirrors, ..options() });
+        let before = home.requests().len();
+        assert_eq!(pull_image(&repository(&client, &name, "a/b:1")).await.1, layers);
+        assert_eq!(home.requests().len(), before, "the registry itself is not asked");
+        let writes =
+            |running: &Running| running.requests().iter().filter(|r| r.method != "GET" && r.method != "HEAD").count();
+        let mirrored = writes(&mirror);
+        push_image(&repository(&client, &name, "only/here:1"), &layers).await;
+        assert_eq!(writes(&mirror), mirrored);
+        assert_eq!(pull_image(&repository(&client, &name, "only/here:1")).await.1, layers, "what the mirror lacks");
     })
     .await;
 }

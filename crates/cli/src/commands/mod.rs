@@ -3,21 +3,27 @@
 //! Knows nothing of how the engine does it.
 
 pub(crate) mod build;
+pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod copy;
 pub(crate) mod doctor;
 pub(crate) mod du;
 pub(crate) mod explain;
+pub(crate) mod fmt;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod load;
+pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod prune;
+pub(crate) mod pull;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod store;
 pub(crate) mod tag;
+pub(crate) mod tags;
 pub(crate) mod version;
 
 use serde_json::Value;
@@ -32,9 +38,17 @@ use crate::surroundings::Surroundings;
 pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
     match command {
         Command::Build(args) => build::run(*args, at).await,
+        Command::Check(args) => check::run(*args, at).await,
+        Command::Fmt(args) => fmt::run(&args, at),
         Command::Images(args) => images::run(&args, at),
         Command::History(args) => history::run(&args, at),
-        Command::Inspect(args) => inspect::run(&args, at),
+        Command::Pull(args) => pull::pull(&args, at).await,
+        Command::Push(args) => pull::push(&args, at).await,
+        Command::Copy(args) => copy::run(&args, at).await,
+        Command::Tags(args) => tags::run(&args, at).await,
+        Command::Login(args) => login::login(&args, at).await,
+        Command::Logout(args) => login::logout(&args, at).await,
+        Command::Inspect(args) => inspect::run(&args, at).await,
         Command::Tag(args) => tag::run(&args, at),
         Command::Rmi(args) => rmi::run(&args, at),
         Command::Prune(args) => prune::run(&args, at),

@@ -65,7 +65,7 @@ fn mistakes_on_the_command_line() {
         (&["build", "-f", "nofile", "."], 1),
         (&["build", "file.txt"], 1),
         (&["build", "-"], 1),
-        (&["build", "https://example.invalid/x.git"], 1),
+        (&["build", "https://example.invalid/x.git#-x"], 2),
         (&["build", "--laod", "."], 2),
         (&["build", "-t", "BAD:::x", "."], 2),
         (&["build", "-o", "type=foo", "."], 2),

@@ -91,3 +91,106 @@ fn privileged_credentials_are_read_and_never_shown() {
     let out = cooper.build(dockerfile, &["-t", &name, "--push"]).ok();
     assert!(!out.stderr.contains("canary"), "{}", out.stderr);
 }
+
+#[test]
+fn privileged_images_are_pulled_and_pushed_by_name() {
+    let Some(cooper) = Cooper::new() else { return };
+    let (_runtime, running, address) = registry(ServerOptions::default());
+    let name = format!("{address}/team/app:1");
+    cooper.build("FROM base\nRUN echo pulled > /x\n", &["-t", &name]).ok();
+    cooper.run(&["push", &name]).ok();
+    let other = Cooper::empty();
+    assert_eq!(other.run(&["pull", &name]).ok().stdout, format!("{name}\n"));
+    let blobs = methods(&running, "GET", "/blobs/");
+    assert_eq!(other.sh(&name, "cat /x"), "pulled\n");
+    assert_eq!(methods(&running, "GET", "/blobs/"), blobs, "a pulled image is all there");
+    other.run(&["pull", &name]).ok();
+    assert_eq!(methods(&running, "GET", "/blobs/"), blobs, "what is there is not fetched again");
+    let pinned = format!("{address}/team/app@{}", other.inspect(&name)["Descriptor"]["digest"].as_str().unwrap());
+    assert_eq!(Cooper::empty().run(&["pull", "-q", &pinned]).ok().stderr, "");
+    let message = other.run(&["pull", &format!("{address}/team/app:none")]).fails(1);
+    assert!(message.contains("hint: "), "{message}");
+    let message = other.run(&["--offline", "pull", &name]).fails(1);
+    assert!(message.contains("switched off"), "{message}");
+    let message = other.run(&["push", "Not/A/name"]).fails(2);
+    assert!(message.contains("not the name of an image"), "{message}");
+}
+
+#[test]
+fn privileged_remote_images_are_looked_at_without_being_pulled() {
+    let Some(cooper) = Cooper::new() else { return };
+    let (_runtime, running, address) = registry(ServerOptions::default());
+    for tag in ["a", "b"] {
+        cooper.build("FROM base\nENV x=y\n", &["-t", &format!("{address}/app:{tag}"), "--push"]).ok();
+    }
+    let other = Cooper::empty();
+    assert_eq!(other.run(&["tags", &format!("{address}/app")]).ok().stdout, "a\nb\n");
+    let before = methods(&running, "GET", "/blobs/");
+    let text = other.run(&["inspect", "--remote", &format!("{address}/app:a")]).ok().stdout;
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value[0]["Descriptor"], cooper.inspect(&format!("{address}/app:a"))["Descriptor"]);
+    assert!(value[0]["Config"]["Env"].as_array().unwrap().contains(&"x=y".into()), "{value}");
+    assert_eq!(methods(&running, "GET", "/blobs/"), before + 1, "the config and no layer");
+    let raw = other.run(&["inspect", "--remote", "--raw", &format!("{address}/app:a")]).ok().stdout;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&raw).unwrap()["schemaVersion"], 2);
+}
+
+#[test]
+fn privileged_logins_are_tried_kept_and_forgotten() {
+    let Some(cooper) = Cooper::new() else { return };
+    let options = ServerOptions { auth: Some(("user".into(), "canary-password".into())), token_auth: true };
+    let (_runtime, _running, address) = registry(options);
+    let login =
+        |password: &str| cooper.feed(&["login", "-u", "user", "--password-stdin", &address], password.as_bytes());
+    let message = login("wrong\n").fails(1);
+    assert!(message.contains(&address) && !cooper.path("../home/.docker/config.json").exists(), "{message}");
+    let name = format!("{address}/private");
+    cooper.build("FROM base\n", &["-t", &name]).ok();
+    assert_eq!(cooper.run(&["push", &name]).code, 1);
+    let said = login("canary-password\n").ok();
+    assert!(!format!("{}{}", said.stdout, said.stderr).contains("canary"));
+    cooper.run(&["push", &name]).ok();
+    cooper.run(&["logout", &address]).ok();
+    assert_eq!(cooper.run(&["push", &format!("{address}/other")]).code, 1);
+    let text = std::fs::read_to_string(cooper.path("../home/.docker/config.json")).unwrap();
+    assert!(!text.contains(&address), "{text}");
+    let message = cooper.run(&["login", "-u", "user", &address]).fails(2);
+    assert!(message.contains("--password-stdin"), "{message}");
+}
+
+#[test]
+fn privileged_images_are_copied_between_all_places() {
+    let Some(cooper) = Cooper::new() else { return };
+    let (_runtime, running, address) = registry(ServerOptions::default());
+    cooper.build("FROM base\nRUN echo copied > /x\n", &["-t", "app:1"]).ok();
+    let digest = cooper.inspect("app:1")["Descriptor"]["digest"].as_str().unwrap().to_owned();
+    let dir = cooper.text("../");
+    let places = [
+        "store:app:1".to_owned(),
+        format!("{address}/a:1"),
+        format!("oci:{dir}layout:one"),
+        format!("oci-archive:{dir}a.tar:host.example/a:1"),
+        format!("docker://{address}/b:1"),
+        "store:back:1".to_owned(),
+        format!("docker-archive:{dir}d.tar:host.example/d:1"),
+        "store:last:1".to_owned(),
+    ];
+    for pair in places.windows(2) {
+        cooper.run(&["copy", &pair[0], &pair[1]]).ok();
+    }
+    assert_eq!(cooper.inspect("back:1")["Descriptor"]["digest"], digest);
+    assert_eq!(cooper.sh("last:1", "cat /x"), "copied\n");
+    let uploads = methods(&running, "PATCH", "") + methods(&running, "PUT", "/blobs/");
+    let list = format!("# mounted from the same registry\n{address}/a:1 {address}/c:1\n{address}/a:1 {address}/e:2\n");
+    cooper.put("../list", list);
+    cooper.run(&["copy", "--list", &cooper.text("../list")]).ok();
+    assert_eq!(
+        methods(&running, "PATCH", "") + methods(&running, "PUT", "/blobs/"),
+        uploads,
+        "no bytes are sent twice"
+    );
+    let message = cooper.run(&["copy", "store:none", "store:x"]).fails(1);
+    assert!(message.contains("none"), "{message}");
+    let message = cooper.run(&["copy", "oci:", "store:x"]).fails(2);
+    assert!(message.contains("names nothing"), "{message}");
+}

@@ -20,7 +20,8 @@ pub use directives::detect_syntax;
 pub use flags::is_true;
 pub use heredoc::is_heredoc_marker;
 use instruction::Keyword;
-use lines::{Line, Lines, Logical, Text};
+use lines::Text;
+pub(crate) use lines::{Line, Lines, Logical, continued};
 pub use mount::{MountError, MountKind, MountSpec, Sharing, parse_mount, parse_mount_with};
 
 /// The longest file that is read: no real Dockerfile comes near, and every later step may be linear in it.

@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cooper_executor::{Executor, Exit, Limits, Network, Process, Profile, Running, Ulimit};
 use cooper_llb::{Exec, Resources, Security};
+use cooper_oci::Platform;
 use cooper_store::{LayerId, Ownership, Store};
 
 use super::mounts::Prepared;
+use crate::emulation;
 use crate::error::{from_executor, from_store};
 use crate::{Error, ErrorKind, Result};
 
@@ -33,6 +36,8 @@ pub(crate) struct ExecWork {
     pub(crate) layers: Vec<LayerId>,
     pub(crate) mounts: Prepared,
     pub(crate) resolv_conf: Option<Vec<u8>>,
+    /// Where emulators are looked for.
+    pub(crate) search: Vec<PathBuf>,
     pub(crate) extra_hosts: Vec<(String, String)>,
     pub(crate) output: OutputSink,
     pub(crate) kill: Arc<KillSwitch>,
@@ -95,7 +100,9 @@ const NO_SPACE: u64 = 1 << 20;
 pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
     let what = "cannot mount the filesystem of a step";
     let mount = work.store.mount(&work.layers, true).map_err(|e| from_store(e, what))?;
-    let Prepared { mounts, env, guards } = work.mounts;
+    let Prepared { mut mounts, env, guards } = work.mounts;
+    let platform = op.platform.clone().unwrap_or_else(Platform::host);
+    mounts.extend(emulation::prepare(&platform, &work.search)?);
     let process = Process {
         env: environment(op, &env),
         cwd: op.cwd.clone(),
@@ -110,7 +117,8 @@ pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
         ulimits: op.ulimits.iter().map(ulimit).collect(),
         ..Process::new(mount.root(), op.args.clone())
     };
-    let mut running = work.executor.start(process).map_err(from_executor)?;
+    let started = work.executor.start(process).map_err(from_executor);
+    let mut running = started.map_err(|error| emulation::explain(error, &platform))?;
     work.kill.arm(running.killer().map_err(from_executor)?);
     let tail = relay(&mut *running, &work.output)?;
     let exit = running.wait().map_err(from_executor)?;

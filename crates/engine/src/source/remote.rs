@@ -45,6 +45,11 @@ impl Remotes {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(layer)
     }
 
+    /// The blob that a layer from elsewhere came in.
+    pub(crate) fn blob_of(&self, layer: &LayerId) -> Option<Descriptor> {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).get(layer).cloned()
+    }
+
     /// Brings the blobs of these layers into the store, those that come from elsewhere and are missing.
     pub(crate) async fn fetch(&self, layers: &[LayerId]) -> Result<()> {
         let wanted: Vec<Descriptor> = {

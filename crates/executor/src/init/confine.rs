@@ -19,11 +19,11 @@ pub(crate) const OPEN_FILES: u64 = 1024;
 /// Hard limit for those that ask.
 pub(crate) const MAX_OPEN_FILES: u64 = 1_048_576;
 
-/// Becomes `account`, confined as `profile` says.
+/// Becomes `account`, confined as `profile` says, for a program of the narrower processor if `narrow`.
 ///
 /// The order matters: the bounding set needs SETPCAP, a filter without no_new_privs needs SYS_ADMIN, and giving up
 /// user id 0 gives up both.
-pub(super) fn confine(account: &Account, profile: &Profile, ulimits: &[Ulimit]) -> Result<()> {
+pub(super) fn confine(account: &Account, profile: &Profile, ulimits: &[Ulimit], narrow: bool) -> Result<()> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     limits().map_err(|e| Error::io("cannot set resource limits", e.into()))?;
     ulimits.iter().try_for_each(limit)?;
@@ -38,7 +38,7 @@ pub(super) fn confine(account: &Account, profile: &Profile, ulimits: &[Ulimit]) 
         sys::scope_abstract_sockets().map_err(failed)?;
     }
     if profile.filtered {
-        sys::install_filter(&seccomp::program()).map_err(failed)?;
+        sys::install_filter(&seccomp::program(narrow)).map_err(failed)?;
     }
     become_user(account)?;
     keep(account, profile.capabilities).map_err(|e| failed(e.into()))

@@ -21,7 +21,9 @@ use crate::{Error, ErrorKind, Profile, Result, Ulimit};
 
 /// Searched if the environment has no PATH.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Bytes looked at to find out why a program did not start.
+/// Scripts that are the interpreter of a script, as in the kernel.
+const SCRIPTS_MAX: usize = 5;
+/// Bytes looked at to find out what a program is.
 const MAX_HEADER: u64 = 4096;
 
 /// A program ready to be executed.
@@ -146,7 +148,7 @@ impl Program {
         rustix::process::fchdir(&self.cwd).map_err(failed)?;
         streams.install(self.account.uid).map_err(failed)?;
         sys::cloexec_from(3).map_err(|e| Error::io("cannot close descriptors", e))?;
-        confine::confine(&self.account, &self.profile, &self.ulimits)?;
+        confine::confine(&self.account, &self.profile, &self.ulimits, self.is_narrow())?;
         sys::reset_signals().map_err(|e| Error::io("cannot reset signals", e))
     }
 
@@ -176,6 +178,19 @@ impl Program {
             Some(candidate) => no_permission(candidate),
             None => self.absent(),
         }
+    }
+
+    /// The program, or the interpreter of the script it is, is a 32-bit one.
+    fn is_narrow(&self) -> bool {
+        let Some(found) = self.candidates.iter().find(|path| exists(path)) else { return false };
+        let mut file = header(found).unwrap_or_default();
+        for _ in 0..SCRIPTS_MAX {
+            match interpreter(&file).filter(|_| file.starts_with(b"#!")).and_then(|name| CString::new(name).ok()) {
+                Some(name) => file = header(&name).unwrap_or_default(),
+                None => break,
+            }
+        }
+        file.starts_with(b"\x7fELF\x01")
     }
 
     fn absent(&self) -> Error {
@@ -262,7 +277,7 @@ fn header(path: &CString) -> Option<Vec<u8>> {
 }
 
 /// The interpreter a script or a dynamically linked 64-bit program names, if it is in the part of the file given.
-fn interpreter(file: &[u8]) -> Option<String> {
+pub(crate) fn interpreter(file: &[u8]) -> Option<String> {
     let text = match file.strip_prefix(b"#!") {
         Some(line) => line.split(|b| *b == b'\n').next()?,
         None => elf_interpreter(file)?,

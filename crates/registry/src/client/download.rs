@@ -40,6 +40,10 @@ struct Download {
 impl Repository {
     /// Opens a blob. The stream ends cleanly only if length and digest are right.
     pub(crate) async fn blob(&self, descriptor: &Descriptor) -> Result<Body> {
+        self.first(|place| async move { place.blob_here(descriptor).await }).await
+    }
+
+    async fn blob_here(&self, descriptor: &Descriptor) -> Result<Body> {
         let response = self.blob_from(descriptor, 0).await?;
         if let Some(length) = response.content_length().filter(|length| *length != descriptor.size) {
             let why = format!("it has {length} bytes, {} were expected", descriptor.size);

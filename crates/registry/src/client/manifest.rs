@@ -27,6 +27,10 @@ const CONTENT_DIGEST: &str = "docker-content-digest";
 impl Repository {
     /// What the reference's tag or digest stands for now.
     pub async fn resolve(&self) -> Result<Descriptor> {
+        self.first(|place| async move { place.resolve_here().await }).await
+    }
+
+    async fn resolve_here(&self) -> Result<Descriptor> {
         let target = self.reference.target();
         let call = self.manifest_call(Method::HEAD, &target, "resolve").await?;
         match self.registry.send(&call).await {
@@ -39,11 +43,15 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::Invalid => {}
             Err(error) => return Err(error),
         }
-        Ok(self.manifest(target).await?.0)
+        Ok(self.manifest_here(target).await?.0)
     }
 
     /// Reads a manifest or index, at most 4 MiB, verified: by the digest asked for, else by the one the registry names.
     pub async fn manifest(&self, target: Target<'_>) -> Result<(Descriptor, Bytes)> {
+        self.first(|place| async move { place.manifest_here(target).await }).await
+    }
+
+    async fn manifest_here(&self, target: Target<'_>) -> Result<(Descriptor, Bytes)> {
         let call = self.manifest_call(Method::GET, &target, "pull").await?;
         let response = self.registry.send(&call).await?;
         let headers = response.headers().clone();
@@ -66,7 +74,8 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Writes a manifest or index under `target`, and says what it is known by from now on.
+    /// Writes a manifest or index under `target`, and says what it is known by from now on. One with a subject is listed
+    /// among the subject's referrers afterwards, whether the registry has that API or not.
     pub async fn put_manifest(
         &self,
         target: Target<'_>,
@@ -74,6 +83,17 @@ impl Repository {
         bytes: impl Into<Bytes>,
     ) -> Result<Descriptor> {
         let bytes = bytes.into();
+        let (descriptor, answer) = self.write_manifest(target, media_type, bytes.clone()).await?;
+        self.note_subject(&descriptor, &bytes, &answer).await?;
+        Ok(descriptor)
+    }
+
+    pub(crate) async fn write_manifest(
+        &self,
+        target: Target<'_>,
+        media_type: MediaType,
+        bytes: Bytes,
+    ) -> Result<(Descriptor, HeaderMap)> {
         let descriptor = Descriptor::of(media_type, &bytes);
         let name = target_text(&target);
         let what = format!("push manifest {name} of {}", self.name());
@@ -93,7 +113,7 @@ impl Repository {
                 let what = format!("{} stored {} as {found}", self.registry.name, descriptor.digest);
                 Err(Error::new(ErrorKind::Corrupt, what))
             }
-            _ => Ok(descriptor),
+            _ => Ok((descriptor, response.headers().clone())),
         }
     }
 

@@ -3,28 +3,34 @@
 
 mod auth;
 mod challenge;
+mod delete;
 mod download;
 mod exchange;
 mod http;
 mod manifest;
 mod origin;
 mod place;
+mod referrers;
 mod repository;
 mod tags;
 mod upload;
+mod web;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use cooper_oci::Reference;
+use reqwest::Method;
 
-pub use self::http::Proxies;
+pub use self::http::{HostTls, Proxies};
 pub use self::repository::{Mounts, Repository};
+pub use self::web::{WebAnswer, WebRequest};
 
-use self::exchange::Registry;
+use self::exchange::{Call, Registry};
 use self::http::{Http, Settings};
+use crate::Result;
 use crate::credentials::{Anonymous, CredentialSource};
 
 /// Tells the time, for the expiry of tokens and for dates in `Retry-After`.
@@ -45,6 +51,10 @@ pub struct ClientOptions {
     pub proxies: Proxies,
     /// Roots of trust beside the host's, as PEM.
     pub extra_roots: Option<String>,
+    /// TLS of hosts (`registry.example`, `localhost:5000`) that differ from the rest.
+    pub tls: BTreeMap<String, HostTls>,
+    /// Mirrors of registries, best first: asked before the registry itself for everything that is read.
+    pub mirrors: BTreeMap<String, Vec<String>>,
     /// The clock.
     pub clock: Clock,
     /// How long a connection may take to come about.
@@ -63,6 +73,8 @@ impl ClientOptions {
             user_agent: concat!("cooper/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxies: Proxies::default(),
             extra_roots: None,
+            tls: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
             clock,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -108,13 +120,27 @@ impl Client {
             proxies: options.proxies.clone(),
             connect_timeout: options.connect_timeout,
             extra_roots: options.extra_roots.clone(),
+            tls: options.tls.clone(),
         });
         Self { shared: Arc::new(Shared { http, options }), registries: Arc::default() }
     }
 
     /// The repository that `reference` names, at its tag or digest. Opens no connection.
     pub fn repository(&self, reference: &Reference) -> Repository {
-        Repository::new(self.registry(reference.registry()), reference.clone())
+        let mirrors = self.shared.options.mirrors.get(reference.registry()).into_iter().flatten();
+        let mirrors = mirrors.map(|mirror| Repository::new(self.registry(mirror), reference.clone()));
+        let mirrors = mirrors.collect::<Vec<_>>().into();
+        Repository { mirrors, ..Repository::new(self.registry(reference.registry()), reference.clone()) }
+    }
+
+    /// Whether `registry` takes the credentials it asks for; nobody is refused by one that asks for none.
+    ///
+    /// # Errors
+    /// It refuses them, cannot be reached, or is no registry.
+    pub async fn check(&self, registry: &str) -> Result<()> {
+        let registry = self.registry(registry);
+        let call = Call::new(Method::GET, registry.base().await?.clone(), "log in", Vec::new());
+        registry.send(&call).await.map(drop)
     }
 
     /// Connections and tokens are shared by all repositories of one registry.

@@ -20,6 +20,8 @@ pub struct Repository {
     pub(crate) registry: Arc<Registry>,
     pub(crate) reference: Reference,
     pub(crate) mounts: Option<Mounts>,
+    /// The same repository at the registry's mirrors, asked first for what is read.
+    pub(crate) mirrors: Arc<[Repository]>,
     /// Uploads that a refused mount left open, by digest: used by the upload that follows.
     pub(crate) open_uploads: Arc<Mutex<HashMap<Digest, Url>>>,
 }
@@ -39,7 +41,7 @@ pub(crate) enum Access {
 
 impl Repository {
     pub(crate) fn new(registry: Arc<Registry>, reference: Reference) -> Self {
-        Self { registry, reference, mounts: None, open_uploads: Arc::default() }
+        Self { registry, reference, mounts: None, mirrors: Arc::default(), open_uploads: Arc::default() }
     }
 
     /// The name this repository was opened by.
@@ -52,6 +54,20 @@ impl Repository {
     pub fn with_mounts(mut self, mounts: Mounts) -> Self {
         self.mounts = Some(mounts);
         self
+    }
+
+    /// Reads from the first place that can give it: the mirrors in order, then the registry itself, whose answer counts. A
+    /// mirror's failure is no failure, and what it gives is verified as if the registry had given it.
+    pub(crate) async fn first<T, F>(&self, read: impl Fn(Repository) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        for mirror in self.mirrors.iter() {
+            if let Ok(found) = read(mirror.clone()).await {
+                return Ok(found);
+            }
+        }
+        read(Self { mirrors: Arc::default(), ..self.clone() }).await
     }
 
     /// The repository's path, as errors print it.

@@ -82,6 +82,18 @@ pub async fn push_image(to: &Repository, layers: &[Vec<u8>]) -> Descriptor {
     to.put_manifest(target, MediaType::MANIFEST.into(), manifest).await.expect("manifest")
 }
 
+/// Pushes a manifest of `kind` about `subject`.
+pub async fn push_statement(to: &Repository, subject: &Descriptor, kind: &str) -> Descriptor {
+    let config = Descriptor::of("application/vnd.oci.empty.v1+json", b"{}");
+    to.put(&config, body_from_bytes(&b"{}"[..])).await.unwrap();
+    let mut manifest = Manifest::new(config, Vec::new());
+    manifest.artifact_type = Some(kind.into());
+    manifest.subject = Some(subject.clone());
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    let digest = cooper_oci::Digest::of(&bytes);
+    to.put_manifest(Target::Digest(&digest), MediaType::MANIFEST.into(), bytes).await.unwrap()
+}
+
 /// Reads the image at the repository's tag back: the bytes of its layers.
 pub async fn pull_image(from: &Repository) -> (Descriptor, Vec<Vec<u8>>) {
     let descriptor = from.resolve().await.expect("resolve");

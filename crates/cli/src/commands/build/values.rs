@@ -22,18 +22,40 @@ pub(crate) fn key_value(flag: &str, text: &str) -> CommandResult<(String, String
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// `K=V`, or `K` with the value of the environment; a name that is not set there is left out, as docker does.
-pub(super) fn build_args(texts: &[String], environment: &Environment) -> CommandResult<BTreeMap<String, String>> {
+/// The build arguments of files, then those of the command line.
+pub(crate) fn build_args(
+    files: &[PathBuf],
+    texts: &[String],
+    environment: &Environment,
+) -> CommandResult<BTreeMap<String, String>> {
     let mut args = BTreeMap::new();
-    for text in texts {
-        let (key, value) = key_value("--build-arg", text)?;
-        if text.contains('=') {
-            args.insert(key, value);
-        } else if let Some(value) = environment.get(&key) {
-            args.insert(key, value.to_owned());
+    for file in files {
+        let shown = file.display();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| CommandError::failure(format!("cannot read `{shown}`")).with_source(error))?;
+        for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(&text).lines().enumerate() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let name = line.split('=').next().unwrap_or_default();
+            if name.is_empty() || name.contains(char::is_whitespace) {
+                let error = CommandError::usage(format!("`{shown}` line {}: `{line}` is no build argument", index + 1));
+                return Err(error.with_hint("a line is NAME=VALUE, NAME or a comment; values are not quoted"));
+            }
+            build_arg("--build-arg-file", line, environment, &mut args)?;
         }
     }
+    texts.iter().try_for_each(|text| build_arg("--build-arg", text, environment, &mut args))?;
     Ok(args)
+}
+
+/// `K=V`, or `K` with the value of the environment; a name that is not set there is left out, as docker does.
+fn build_arg(flag: &str, text: &str, environment: &Environment, args: &mut BTreeMap<String, String>) -> CommandResult {
+    let (key, value) = key_value(flag, text)?;
+    let value = if text.contains('=') { Some(value) } else { environment.get(&key).map(str::to_owned) };
+    args.extend(value.map(|value| (key, value)));
+    Ok(())
 }
 
 /// All lines of `--add-host`.
@@ -126,6 +148,12 @@ pub(super) fn named_context(text: &str) -> CommandResult<(String, NamedContext, 
     }
     if let Some((scheme, _)) = place.split_once(':').filter(|(scheme, _)| matches!(*scheme, "target" | "input")) {
         return Err(CommandError::usage(format!("--build-context with `{scheme}:` is only for bake files")));
+    }
+    if let Some(git) = crate::context::repository(place)? {
+        return Ok((name, NamedContext::Git(git), None));
+    }
+    if crate::context::is_address(place) {
+        return Ok((name, NamedContext::Http(place.to_owned()), None));
     }
     let dir = crate::context::directory(place)?;
     Ok((name, NamedContext::Local, Some(dir)))
@@ -241,10 +269,28 @@ mod tests {
     fn build_args_come_from_the_flag_or_the_environment() {
         let environment = Environment::of(&[("A", "env"), ("EMPTY", "")]);
         let texts = ["A", "B=flag=x", "C", "D=", "EMPTY"].map(str::to_owned);
-        let args = build_args(&texts, &environment).unwrap();
+        let args = build_args(&[], &texts, &environment).unwrap();
         let expect = [("A", "env"), ("B", "flag=x"), ("D", ""), ("EMPTY", "")];
         assert_eq!(args, expect.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
-        assert!(build_args(&["=x".to_owned()], &environment).is_err());
+        assert!(build_args(&[], &["=x".to_owned()], &environment).is_err());
+    }
+
+    #[test]
+    fn build_args_of_files_are_lines_as_in_env_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            dir.path().join(name)
+        };
+        let first = file("a", "\u{feff}# comment\n\nA=1\r\n  B=\"two words\" \nFROM_ENV\nNOT_SET\nC=x=y\n");
+        let second = file("b", "A=2\nD=1");
+        let environment = Environment::of(&[("FROM_ENV", "e")]);
+        let args = build_args(&[first, second], &["D=3".to_owned()], &environment).unwrap();
+        let expect = [("A", "2"), ("B", "\"two words\" "), ("C", "x=y"), ("D", "3"), ("FROM_ENV", "e")];
+        assert_eq!(args, expect.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        let message = build_args(&[file("c", "OK=1\nno good\n")], &[], &environment).unwrap_err().message();
+        assert!(message.contains("line 2: `no good`"), "{message}");
+        assert!(build_args(&[dir.path().join("none")], &[], &environment).is_err());
     }
 
     #[test]
@@ -301,6 +347,15 @@ mod tests {
         for (text, expect) in [
             ("a=docker-image://alpine".to_owned(), NamedContext::Image("alpine".parse().unwrap())),
             (format!("a={shown}"), NamedContext::Local),
+            ("a=https://h/x".to_owned(), NamedContext::Http("https://h/x".to_owned())),
+            (
+                "a=git@h:x#main".to_owned(),
+                NamedContext::Git(cooper_engine::GitSource {
+                    remote: "git@h:x".to_owned(),
+                    reference: Some("main".to_owned()),
+                    ..Default::default()
+                }),
+            ),
             (format!("a=oci-layout://{shown}"), NamedContext::OciLayout(path.clone(), None)),
             (format!("A=oci-layout://{shown}:v1"), NamedContext::OciLayout(path.clone(), Some("v1".into()))),
         ] {
@@ -308,8 +363,15 @@ mod tests {
             assert_eq!((name.as_str(), &context), ("a", &expect), "{text}");
             assert_eq!(dir.is_some(), context == NamedContext::Local);
         }
-        for text in ["a", "=x", "a=https://x", "a=target:x", "a=/no/such", "a=docker-image://BAD", "a=oci-layout:///no"]
-        {
+        for text in [
+            "a",
+            "=x",
+            "a=https://h/x.git#-x",
+            "a=target:x",
+            "a=/no/such",
+            "a=docker-image://BAD",
+            "a=oci-layout:///no",
+        ] {
             assert!(named_context(text).is_err(), "{text}");
         }
     }

@@ -152,8 +152,8 @@ pub(crate) struct Run {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub(crate) pull: Option<String>,
 
-    /// Not supported: of an image for several platforms, the host's is run.
-    #[arg(long, hide = true)]
+    /// Of an image for several platforms, run this one [default: the host's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
 }
 
@@ -215,6 +215,7 @@ fn request(args: &Run, environment: &Environment) -> CommandResult<RunRequest> {
         user: args.user.clone(),
         hostname: args.hostname.clone().unwrap_or_else(|| "cooper".to_owned()),
         mounts,
+        platform: args.platform.as_deref().map(super::build::platform).transpose()?,
         readonly: args.read_only,
         network: network(args.network.as_deref())?,
         devices,
@@ -232,7 +233,6 @@ fn refuse(args: &Run) -> CommandResult {
         (args.name.is_some(), "--name", "a container is gone when it ends, so nothing could use its name"),
         (!args.publish.is_empty(), "--publish", "the container has the host's network: its ports are the host's"),
         (args.pull.as_deref().is_some_and(|when| when != "never"), "--pull", "`cooper build --pull` gets newer images"),
-        (args.platform.is_some(), "--platform", "only images for this machine can be run"),
         (args.init && args.runtime != RuntimeChoice::Own, "--init with --runtime", "cooper's own executor has an init"),
     ];
     match refused.iter().find(|(asked, ..)| *asked) {
@@ -375,7 +375,7 @@ mod tests {
             (&["--network", "bridge", "img"], "hint: host or none"),
             (&["-w", "rel", "img"], "not an absolute path"),
             (&["--pull", "img"], "--pull is not supported"),
-            (&["--platform", "linux/arm64", "img"], "--platform is not supported"),
+            (&["--platform", "linux/arm46", "img"], "did you mean `linux/arm64`?"),
         ] {
             let message = parse(line).unwrap_err();
             assert!(message.contains(expect), "{line:?}: {message}");
