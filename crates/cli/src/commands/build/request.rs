@@ -7,7 +7,7 @@ use std::io::Read;
 
 use clap::Parser;
 use cooper_dockerfile::nearest;
-use cooper_engine::{ContextSource, GitSource, Request, Timestamps};
+use cooper_engine::{ContextSource, GitSource, NamedContext, Request, Timestamps};
 use cooper_oci::{COMMON_PLATFORMS, Platform, Reference};
 
 use super::exports::{self, Asked};
@@ -30,16 +30,7 @@ pub(super) fn make(
     let build_args = values::build_args(&args.build_arg_files, &args.build_args, environment)?;
     let epoch = epoch(&build_args, environment)?;
     let mut session = session(args, environment)?;
-    let mut contexts = BTreeMap::new();
-    let mut context_ignores = BTreeMap::new();
-    for text in &args.contexts {
-        let (name, context, dir) = values::named_context(text)?;
-        if let Some(dir) = dir {
-            context_ignores.extend(context::named_ignore(&dir)?.map(|text| (name.clone(), text)));
-            session.contexts.insert(name.clone(), dir);
-        }
-        contexts.insert(name, context);
-    }
+    let (contexts, context_ignores) = named_contexts(&args.contexts, &mut session)?;
     let inputs = context::find(&args.path, args.file.as_deref(), stdin)?;
     let context_key = inputs.key();
     let context = match inputs.context {
@@ -88,6 +79,22 @@ pub(super) fn make(
     };
     check_names(args, &request)?;
     Ok((request, session))
+}
+
+/// The contexts of `--build-context`, and the ignore files of those that are directories, by name.
+type NamedContexts = (BTreeMap<String, NamedContext>, BTreeMap<String, String>);
+
+fn named_contexts(texts: &[String], session: &mut LocalSession) -> CommandResult<NamedContexts> {
+    let (mut contexts, mut ignores) = NamedContexts::default();
+    for text in texts {
+        let (name, context, dir) = values::named_context(text)?;
+        if let Some(dir) = dir {
+            ignores.extend(context::named_ignore(&dir)?.map(|text| (name.clone(), text)));
+            session.contexts.insert(name.clone(), dir);
+        }
+        contexts.insert(name, context);
+    }
+    Ok((contexts, ignores))
 }
 
 /// A repository that is given as the context is reached with the caller's agent, without `--ssh`.
