@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::entitle::entitle;
 use crate::error::from_store;
-use crate::export::{Exported, Exporter, title};
+use crate::export::{CANNOT_SYNC, Exported, Exporter, title};
 use crate::filesystem::Filesystem;
 use crate::join::{Joined, join};
 use crate::journal::{self, Journal};
@@ -356,12 +356,10 @@ impl Build {
     }
 
     fn announce(&self, plan: &Planned) {
-        let count = plan.graph.steps.len();
         let steps = plan.graph.steps.iter().map(|id| plan.graph.definition.vertex(*id).meta.name.clone());
         let exports = self.request.exports.iter().map(title);
         let caches = self.request.cache_to.iter().map(shared::title);
         let numbered = steps.chain(exports).chain(caches).enumerate().map(|(i, name)| (StepId(i as u32 + 1), name));
-        debug_assert_eq!(count, plan.worker.steps.len());
         self.events.event(Event::Planned { steps: numbered.collect() });
     }
 
@@ -388,7 +386,7 @@ impl Build {
         };
         let first = first + self.request.exports.len() as u32;
         self.caches.write(&self.request.cache_to, &work, first).await?;
-        self.engine.store.durable().map_err(|e| from_store(e, "cannot write the results to disk"))?;
+        self.engine.store.durable().map_err(|e| from_store(e, CANNOT_SYNC))?;
         Ok(exported)
     }
 
@@ -427,7 +425,7 @@ impl Build {
         }
         let ran = journal.steps.iter().filter(|step| step.state != journal::State::Cached).count();
         let counts = (ran, journal.steps.len() - ran);
-        // A list: once there was a journal for each platform, and stores may still hold such builds.
+        // The file is a list of journals.
         let kept = serde_json::to_vec(&[journal]).map_err(|e| e.to_string()).and_then(|json| {
             self.engine.store.save_build(&self.id, &json, (self.engine.clock)()).map_err(|e| e.to_string())
         });

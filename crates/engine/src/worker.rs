@@ -313,7 +313,7 @@ impl BuildWorker {
         let asked = ops::ask(op, &*self.session).await?;
         let mut layers = Vec::new();
         for (index, input) in inputs.iter().enumerate() {
-            self.remotes.fetch(input.layers()).await?;
+            self.remotes.fetch_to_mount(input.layers()).await?;
             layers.push(match input {
                 Filesystem::Local(_) if is_bound(op, index) => vec![self.context_layer(op, index, input).await?],
                 input => input.layers().to_vec(),

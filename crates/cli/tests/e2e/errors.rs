@@ -85,7 +85,7 @@ fn mistakes_on_the_command_line() {
         (&["build", "--metadata-file", "no/such/id", "."], 1),
         (&["build", "--platform", "a/b/c/d", "."], 2),
         (&["build", "--push", "."], 2),
-        (&["build", "--cache-to", "type=local,dest=x", "."], 2),
+        (&["build", "--cache-to", "type=s3,bucket=x", "."], 2),
         (&["history", "nosuch"], 1),
         (&["tag", "nosuch", "x"], 1),
         (&["rmi", "nosuch"], 1),

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use clap::Parser;
 use cooper_dockerfile::nearest;
-use cooper_engine::{ContextSource, GitSource, NamedContext, Request, Timestamps};
+use cooper_engine::{ContextSource, GitSource, Request, Timestamps};
 use cooper_oci::{COMMON_PLATFORMS, Platform, Reference};
 
 use super::exports::{self, Asked};
@@ -30,25 +30,19 @@ pub(super) fn make(
     let build_args = values::build_args(&args.build_arg_files, &args.build_args, environment)?;
     let epoch = epoch(&build_args, environment)?;
     let mut session = session(args, environment)?;
-    let (contexts, context_ignores) = named_contexts(&args.contexts, &mut session)?;
+    let mut contexts = BTreeMap::new();
+    let mut context_ignores = BTreeMap::new();
+    for text in &args.contexts {
+        let (name, context, dir) = values::named_context(text)?;
+        if let Some(dir) = dir {
+            context_ignores.extend(context::named_ignore(&dir)?.map(|text| (name.clone(), text)));
+            session.contexts.insert(name.clone(), dir);
+        }
+        contexts.insert(name, context);
+    }
     let inputs = context::find(&args.path, args.file.as_deref(), stdin)?;
     let context_key = inputs.key();
-    let context = match inputs.context {
-        Place::Directory(dir) => {
-            session.contexts.insert(MAIN_CONTEXT.to_owned(), dir);
-            ContextSource::Directory
-        }
-        Place::Git(git) => {
-            default_agent(&mut session, &git, environment);
-            ContextSource::Git(git)
-        }
-        Place::Http(url) => ContextSource::Http(url),
-        Place::Archive(archive) => {
-            session.archive = archive;
-            ContextSource::Archive
-        }
-        Place::Empty => ContextSource::Empty,
-    };
+    let context = place(&mut session, inputs.context, environment);
     let request = Request {
         context,
         dockerfile_source: inputs.dockerfile_source,
@@ -81,20 +75,24 @@ pub(super) fn make(
     Ok((request, session))
 }
 
-/// The contexts of `--build-context`, and the ignore files of those that are directories, by name.
-type NamedContexts = (BTreeMap<String, NamedContext>, BTreeMap<String, String>);
-
-fn named_contexts(texts: &[String], session: &mut LocalSession) -> CommandResult<NamedContexts> {
-    let (mut contexts, mut ignores) = NamedContexts::default();
-    for text in texts {
-        let (name, context, dir) = values::named_context(text)?;
-        if let Some(dir) = dir {
-            ignores.extend(context::named_ignore(&dir)?.map(|text| (name.clone(), text)));
-            session.contexts.insert(name.clone(), dir);
+/// Where the main context comes from; what only this process can reach goes into the session.
+fn place(session: &mut LocalSession, context: Place, environment: &Environment) -> ContextSource {
+    match context {
+        Place::Directory(dir) => {
+            session.contexts.insert(MAIN_CONTEXT.to_owned(), dir);
+            ContextSource::Directory
         }
-        contexts.insert(name, context);
+        Place::Git(git) => {
+            default_agent(session, &git, environment);
+            ContextSource::Git(git)
+        }
+        Place::Http(url) => ContextSource::Http(url),
+        Place::Archive(archive) => {
+            session.archive = archive;
+            ContextSource::Archive
+        }
+        Place::Empty => ContextSource::Empty,
     }
-    Ok((contexts, ignores))
 }
 
 /// A repository that is given as the context is reached with the caller's agent, without `--ssh`.
