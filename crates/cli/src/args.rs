@@ -40,6 +40,7 @@ pub(crate) enum Command {
     Build(Box<commands::build::Build>),
     Check(Box<commands::check::Check>),
     Fmt(commands::fmt::Fmt),
+    Base(commands::base::Base),
     #[command(visible_alias = "ls")]
     Images(commands::images::Images),
     Pull(commands::pull::Pull),
@@ -70,6 +71,7 @@ impl Command {
     pub(crate) fn needs_store(&self) -> bool {
         match self {
             Self::Doctor(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) | Self::Fmt(_) => false,
+            Self::Base(base) => base.needs_store(),
             Self::Tags(_) | Self::Login(_) | Self::Logout(_) => false,
             Self::Check(check) => check.builds(),
             Self::Build(build) => !build.only_reads(),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_engine::{
-    Carried, Carry, Container, Devices, Engine, EventSink, Explanation, Format, Outcome, Request, RunRequest, Session,
-    State,
+    BaseOutcome, BaseRequest, Carried, Carry, Container, Devices, Engine, EventSink, Explanation, Format, Outcome,
+    Request, RunRequest, Session, State,
 };
 use cooper_oci::{Blobs, Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
 use cooper_store::{Image, SnapshotKind};
@@ -92,6 +92,15 @@ pub(crate) async fn build(
     events: Arc<dyn EventSink>,
 ) -> CommandResult<Outcome> {
     Ok(cooper_engine::build(&engine(at, machinery)?, request, session, events).await?)
+}
+
+/// Builds a base image.
+pub(crate) async fn build_base(
+    at: &Surroundings,
+    request: BaseRequest,
+    events: Arc<dyn EventSink>,
+) -> CommandResult<BaseOutcome> {
+    Ok(cooper_engine::build_base(&engine(at, Machinery::default())?, request, events).await?)
 }
 
 /// Starts a container of an image in the store.

@@ -52,6 +52,12 @@ impl Environment {
         data.or_else(|| Some(self.path("HOME")?.join(".local/share"))).map(|data| data.join("cooper"))
     }
 
+    /// Where what a user's programs remember between runs is kept (XDG base directories).
+    pub(crate) fn state_dir(&self) -> Option<PathBuf> {
+        let state = self.path("XDG_STATE_HOME").filter(|path| path.is_absolute());
+        state.or_else(|| Some(self.path("HOME")?.join(".local/state"))).map(|state| state.join("cooper"))
+    }
+
     /// The directory of docker's `config.json`.
     pub(crate) fn docker_config_dir(&self) -> Option<PathBuf> {
         self.path("DOCKER_CONFIG").or_else(|| Some(self.path("HOME")?.join(".docker")))

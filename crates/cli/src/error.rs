@@ -183,6 +183,15 @@ impl From<cooper_oci::Error> for CommandError {
     }
 }
 
+impl From<cooper_base::Error> for CommandError {
+    fn from(error: cooper_base::Error) -> Self {
+        let mut command = Self::failure(error.to_string());
+        command.hints.extend(error.hint().map(str::to_owned));
+        command.source = std::error::Error::source(&error).map(|source| source.to_string().into());
+        command
+    }
+}
+
 impl From<cooper_registry::Error> for CommandError {
     fn from(error: cooper_registry::Error) -> Self {
         Self::from(cooper_oci::Error::from(error))

@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cooper_base::sources::{Net, NetOptions};
 use cooper_engine::GitProgram;
 use cooper_executor::{Executor, IdMap, Namespaces, Runtime};
-use cooper_registry::{Client, ClientOptions, Credentials, Fixed};
+use cooper_registry::{Client, ClientOptions, Credentials, Fixed, Proxies};
 use cooper_store::{OpenOptions, Ownership, SnapshotKind, Store};
 
 use crate::credentials::Files;
@@ -105,6 +106,15 @@ pub(crate) fn git(at: &Surroundings) -> GitProgram {
     let known_hosts = at.environment.path("HOME").map(|home| home.join(".ssh/known_hosts"));
     let known_hosts = known_hosts.filter(|file| file.is_file());
     GitProgram { program: find_program("git", &search), variables, known_hosts }
+}
+
+/// The way to archives of packages, by these proxies.
+pub(crate) async fn net(at: &Surroundings, proxies: Proxies) -> CommandResult<Net> {
+    let options = client_options(at)?;
+    let idle_timeout = options.idle_timeout;
+    let client = Client::new(ClientOptions { proxies, ..options });
+    let client = if at.offline { None } else { Some(client.http().await?) };
+    Ok(Net::new(NetOptions { client, idle_timeout }))
 }
 
 /// The name servers that steps see, as the host has them: steps share its network.

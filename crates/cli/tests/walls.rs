@@ -12,9 +12,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cooper-store", &["cooper-oci"]),
     ("cooper-registry", &["cooper-oci"]),
     ("cooper-executor", &[]),
+    ("cooper-base", &["cooper-oci"]),
     (
         "cooper-engine",
         &[
+            "cooper-base",
             "cooper-dockerfile",
             "cooper-executor",
             "cooper-llb",
@@ -26,17 +28,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "cooper-cli",
-        &["cooper-dockerfile", "cooper-engine", "cooper-executor", "cooper-oci", "cooper-registry", "cooper-store"],
+        &[
+            "cooper-base",
+            "cooper-dockerfile",
+            "cooper-engine",
+            "cooper-executor",
+            "cooper-oci",
+            "cooper-registry",
+            "cooper-store",
+        ],
     ),
 ];
 
 /// Crates of others that only some of ours may name.
 const KEPT_TO: &[(&str, &[&str])] = &[
-    ("tokio", &["cooper-registry", "cooper-engine", "cooper-cli"]),
+    ("tokio", &["cooper-base", "cooper-registry", "cooper-engine", "cooper-cli"]),
     ("clap", &["cooper-cli"]),
     ("crossterm", &["cooper-cli"]),
     ("rusqlite", &["cooper-store"]),
-    ("reqwest", &["cooper-registry"]),
+    ("reqwest", &["cooper-base", "cooper-registry"]),
     ("hyper", &["cooper-registry"]),
 ];
 

@@ -40,9 +40,10 @@ pub(crate) struct Assembled {
 }
 
 /// A layer as its manifest has it.
-struct Packed {
-    diff_id: Digest,
-    blob: Descriptor,
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub(crate) diff_id: Digest,
+    pub(crate) blob: Descriptor,
 }
 
 impl Assembly<'_> {
@@ -61,7 +62,7 @@ impl Assembly<'_> {
         let media_type = if self.export.docker_types { MediaType::DOCKER_LIST } else { MediaType::INDEX };
         index.media_type = Some(media_type.into());
         index.annotations = self.annotations(AnnotationLevel::Index, None);
-        let mut root = self.put(media_type, &index)?;
+        let mut root = put(self.store, media_type, &index)?;
         root.annotations = self.annotations(AnnotationLevel::IndexDescriptor, None);
         Ok(Assembled { root, config: None })
     }
@@ -73,36 +74,19 @@ impl Assembly<'_> {
         for layer in built.filesystem.layers() {
             layers.push(self.layer(built, layer).await?);
         }
-        check_history(image, layers.len())?;
-        let (config_type, manifest_type) = match self.export.docker_types {
-            true => (MediaType::DOCKER_CONFIG, MediaType::DOCKER_MANIFEST),
-            false => (MediaType::CONFIG, MediaType::MANIFEST),
-        };
-        let mut config = image.clone();
-        config.rootfs.diff_ids.extend(layers.iter().map(|layer| layer.diff_id.clone()));
+        let mut image = image.clone();
         if let Some(caches) = self.inline {
             let inline = caches.inline(self.store, built.filesystem.layers()).await?;
             let inline = serde_json::to_value(&inline).map_err(|e| Error::new(ErrorKind::Io, WHAT).with_source(e))?;
-            config.other.insert(INLINE_FIELD.into(), inline);
+            image.other.insert(INLINE_FIELD.into(), inline);
         }
-        let config = serde_json::to_vec(&config).map_err(|e| Error::new(ErrorKind::Io, WHAT).with_source(e))?;
-        let config = self.store.put_bytes(config_type, &config).map_err(|e| from_store(e, WHAT))?;
-        let digest = config.digest.clone();
-        let mut manifest = Manifest::new(config, layers.into_iter().map(|layer| layer.blob).collect());
-        manifest.media_type = Some(manifest_type.into());
-        manifest.annotations = self.annotations(AnnotationLevel::Manifest, Some(&built.platform));
-        let mut manifest = self.put(manifest_type, &manifest)?;
+        let annotations = self.annotations(AnnotationLevel::Manifest, Some(&built.platform));
+        let (mut manifest, digest) = put_image(self.store, &image, layers, self.export.docker_types, annotations)?;
         manifest.annotations = self.annotations(AnnotationLevel::ManifestDescriptor, Some(&built.platform));
         // What was asked for; without that an image says itself what it is for.
         let asked = !self.request.platforms.is_empty();
         manifest.platform = Some(if asked { built.platform.clone() } else { image.platform() });
         Ok((manifest, digest))
-    }
-
-    /// Two blanks of indentation, as BuildKit prints manifests: equal images have equal digests.
-    fn put(&self, media_type: &str, document: &impl Serialize) -> Result<Descriptor> {
-        let bytes = serde_json::to_vec_pretty(document).map_err(|e| Error::new(ErrorKind::Io, WHAT).with_source(e))?;
-        self.store.put_bytes(media_type, &bytes).map_err(|e| from_store(e, WHAT))
     }
 
     fn annotations(&self, at: AnnotationLevel, platform: Option<&Platform>) -> BTreeMap<String, String> {
@@ -147,6 +131,36 @@ impl Assembly<'_> {
         self.remotes.fetch(std::slice::from_ref(layer)).await?;
         self.seals.blob(layer, wanted).await
     }
+}
+
+/// Writes the config and the manifest of an image of `layers`; the manifest, and the digest of the config.
+pub(crate) fn put_image(
+    store: &Store,
+    image: &ImageConfig,
+    layers: Vec<Packed>,
+    docker_types: bool,
+    annotations: BTreeMap<String, String>,
+) -> Result<(Descriptor, Digest)> {
+    check_history(image, layers.len())?;
+    let (config_type, manifest_type) = match docker_types {
+        true => (MediaType::DOCKER_CONFIG, MediaType::DOCKER_MANIFEST),
+        false => (MediaType::CONFIG, MediaType::MANIFEST),
+    };
+    let mut config = image.clone();
+    config.rootfs.diff_ids.extend(layers.iter().map(|layer| layer.diff_id.clone()));
+    let config = serde_json::to_vec(&config).map_err(|e| Error::new(ErrorKind::Io, WHAT).with_source(e))?;
+    let config = store.put_bytes(config_type, &config).map_err(|e| from_store(e, WHAT))?;
+    let digest = config.digest.clone();
+    let mut manifest = Manifest::new(config, layers.into_iter().map(|layer| layer.blob).collect());
+    manifest.media_type = Some(manifest_type.into());
+    manifest.annotations = annotations;
+    Ok((put(store, manifest_type, &manifest)?, digest))
+}
+
+/// Two blanks of indentation, as BuildKit prints manifests: equal images have equal digests.
+fn put(store: &Store, media_type: &str, document: &impl Serialize) -> Result<Descriptor> {
+    let bytes = serde_json::to_vec_pretty(document).map_err(|e| Error::new(ErrorKind::Io, WHAT).with_source(e))?;
+    store.put_bytes(media_type, &bytes).map_err(|e| from_store(e, WHAT))
 }
 
 fn check_history(image: &ImageConfig, layers: usize) -> Result<()> {

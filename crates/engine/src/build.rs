@@ -11,7 +11,7 @@ use cooper_dockerfile::{
     evaluate, lower, parse,
 };
 use cooper_llb::VertexId;
-use cooper_oci::{Compression, Platform};
+use cooper_oci::{Compression, Descriptor, Platform, Reference};
 use cooper_solver::{KeyHasher, NodeId, Solver};
 use cooper_store::EventKind;
 use futures::future::try_join_all;
@@ -146,6 +146,7 @@ impl Build {
             client: engine.client.clone(),
             remotes: remotes.clone(),
             layouts: layouts(&request),
+            stored: stored(&request),
             pull: request.pull,
             stages: OnceLock::new(),
             pinned: Mutex::default(),
@@ -231,7 +232,7 @@ impl Build {
         let named = |(name, context): (&String, &NamedContext)| {
             let named = match context {
                 NamedContext::Local | NamedContext::Git(_) | NamedContext::Http(_) => Named::Local,
-                NamedContext::Image(reference) => Named::Image(reference.clone()),
+                NamedContext::Image(reference) | NamedContext::Stored(reference, _) => Named::Image(reference.clone()),
                 NamedContext::OciLayout(_, target) => Named::OciLayout { target: target.clone() },
             };
             (name.clone(), named)
@@ -440,7 +441,7 @@ impl Build {
 }
 
 /// Starts the pool that hashes and compresses. Left to its first use, a system without threads would make it panic.
-fn start_pool() -> Result<()> {
+pub(crate) fn start_pool() -> Result<()> {
     static FAILED: OnceLock<Option<String>> = OnceLock::new();
     // The one error besides is that it runs already, which its first task shows.
     let start = || rayon::ThreadPoolBuilder::new().build_global().err().filter(|e| e.source().is_some());
@@ -456,6 +457,14 @@ fn layouts(request: &Request) -> HashMap<String, std::path::PathBuf> {
         _ => None,
     };
     request.contexts.iter().filter_map(layout).collect()
+}
+
+fn stored(request: &Request) -> HashMap<Reference, Descriptor> {
+    let stored = |context: &NamedContext| match context {
+        NamedContext::Stored(name, descriptor) => Some((name.clone(), descriptor.clone())),
+        _ => None,
+    };
+    request.contexts.values().filter_map(stored).collect()
 }
 
 fn stage_names(dockerfile: &Dockerfile) -> Vec<String> {

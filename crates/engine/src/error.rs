@@ -117,6 +117,18 @@ pub(crate) fn from_store(error: cooper_store::Error, what: &str) -> Error {
     Error { hints: hint.into_iter().collect(), ..Error::new(kind, format!("{what}: {error}")).with_source(error) }
 }
 
+/// An error of base images, told as `what`.
+pub(crate) fn from_base(error: cooper_base::Error, what: &str) -> Error {
+    let kind = match error.kind() {
+        cooper_base::ErrorKind::NotFound => ErrorKind::NotFound,
+        cooper_base::ErrorKind::Retry => ErrorKind::Retry,
+        cooper_base::ErrorKind::Io => ErrorKind::Io,
+        _ => ErrorKind::User,
+    };
+    let hint = error.hint().map(str::to_owned);
+    Error { hints: hint.into_iter().collect(), ..Error::new(kind, format!("{what}: {error}")).with_source(error) }
+}
+
 /// An error of the executor.
 pub(crate) fn from_executor(error: cooper_executor::Error) -> Error {
     let kind = match error.kind() {

@@ -3,6 +3,7 @@
 //! Knows nothing of terminals, environments, home directories, argument parsing or protobuf.
 
 mod assemble;
+mod base;
 mod build;
 mod carry;
 mod cdi;
@@ -30,6 +31,7 @@ mod source;
 mod transfer;
 mod worker;
 
+pub use base::{BaseOutcome, BaseRequest, build_base};
 pub use build::build;
 pub use carry::{Carried, Carry, carry};
 pub use cdi::Devices;

@@ -92,6 +92,8 @@ pub enum NamedContext {
     Git(GitSource),
     /// An address: one file, called `context`, as in BuildKit.
     Http(String),
+    /// An image of the store, under the name that messages call it by.
+    Stored(Reference, Descriptor),
 }
 
 /// Where the main context comes from.

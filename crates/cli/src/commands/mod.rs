@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of how the engine does it.
 
+pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -37,6 +38,7 @@ use crate::surroundings::Surroundings;
 /// Does what the verb says.
 pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
     match command {
+        Command::Base(args) => base::run(&args, at).await,
         Command::Build(args) => build::run(*args, at).await,
         Command::Check(args) => check::run(*args, at).await,
         Command::Fmt(args) => fmt::run(&args, at),

@@ -155,7 +155,9 @@ fn kind(request: &Request, name: &str) -> Option<Kind> {
         return match request.contexts.get(name)? {
             NamedContext::Git(git) => Some(Kind::Git(git.clone())),
             NamedContext::Http(url) => Some(Kind::Http(url.clone())),
-            NamedContext::Local | NamedContext::Image(_) | NamedContext::OciLayout(..) => None,
+            NamedContext::Local | NamedContext::Image(_) | NamedContext::Stored(..) | NamedContext::OciLayout(..) => {
+                None
+            }
         };
     }
     match &request.context {

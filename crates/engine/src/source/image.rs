@@ -43,6 +43,8 @@ pub(crate) struct Images {
     pub(crate) remotes: Arc<Remotes>,
     /// OCI layouts by the name of their context.
     pub(crate) layouts: HashMap<String, PathBuf>,
+    /// Images of the store that the request names by descriptor.
+    pub(crate) stored: HashMap<Reference, Descriptor>,
     /// Ask the registry even if the store has the name.
     pub(crate) pull: bool,
     /// Names of the Dockerfile's stages, for hints.
@@ -65,9 +67,10 @@ impl Images {
     }
 
     async fn named(&self, reference: &Reference, platform: &Platform) -> Result<Image> {
-        if !self.pull
-            && let Some(found) = self.store.image(reference).map_err(|e| from_store(e, "cannot look up an image"))?
-        {
+        let stored = self.stored.get(reference).cloned();
+        let by_name = || self.store.image(reference).map_err(|e| from_store(e, "cannot look up an image"));
+        let found = if stored.is_none() && !self.pull { by_name()? } else { stored };
+        if let Some(found) = found {
             let place: Arc<dyn Blobs> = Arc::new(self.store.clone());
             return self.open(&place, &found, platform, &reference.familiar()).await;
         }

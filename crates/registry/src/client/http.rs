@@ -86,6 +86,11 @@ impl Http {
         Self { settings, plain: OnceCell::new(), secure: OnceCell::new(), own }
     }
 
+    /// The client for TLS, which speaks plain HTTP as well.
+    pub(crate) async fn secure(&self) -> Result<&reqwest::Client> {
+        self.secure.get_or_try_init(|| build(self.settings.clone(), Some(HostTls::default()))).await
+    }
+
     /// The client for `url`.
     pub(crate) async fn client(&self, url: &Url) -> Result<&reqwest::Client> {
         let host = url.host_str().unwrap_or_default();
@@ -98,7 +103,7 @@ impl Http {
         // A plain request through a TLS proxy needs roots as well.
         let secure_proxy = self.settings.proxies.http.as_ref().is_some_and(|proxy| proxy.starts_with("https:"));
         if url.scheme() == "https" || secure_proxy {
-            self.secure.get_or_try_init(|| build(self.settings.clone(), Some(HostTls::default()))).await
+            self.secure().await
         } else {
             self.plain.get_or_try_init(|| build(self.settings.clone(), None)).await
         }

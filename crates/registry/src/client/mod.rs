@@ -125,6 +125,11 @@ impl Client {
         Self { shared: Arc::new(Shared { http, options }), registries: Arc::default() }
     }
 
+    /// The HTTP client underneath, for what is no registry: the same proxies and roots of trust, and no redirects.
+    pub async fn http(&self) -> Result<reqwest::Client> {
+        self.shared.http.secure().await.cloned()
+    }
+
     /// The repository that `reference` names, at its tag or digest. Opens no connection.
     pub fn repository(&self, reference: &Reference) -> Repository {
         let mirrors = self.shared.options.mirrors.get(reference.registry()).into_iter().flatten();

@@ -3,6 +3,7 @@
 //! Knows nothing of how a build is done: it makes a request, shows the events and writes down the outcome.
 
 mod annotation;
+mod bases;
 mod caches;
 mod exports;
 mod outcome;
@@ -123,8 +124,8 @@ pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
 
-    /// Further context: `NAME=DIR`, `NAME=URL.git#REF:DIR`, `NAME=https://FILE`, `NAME=docker-image://IMAGE` or
-    /// `NAME=oci-layout://DIR[:TAG|@DIGEST]`
+    /// Further context: `NAME=DIR`, `NAME=URL.git#REF:DIR`, `NAME=https://FILE`, `NAME=docker-image://IMAGE`,
+    /// `NAME=oci-layout://DIR[:TAG|@DIGEST]` or `NAME=base:FILE|PRESET`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<String>,
 
@@ -209,9 +210,10 @@ pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
     if let Some(call) = call(&args)? {
         return describe(call, &args, at);
     }
-    let (request, session) = request::make(&args, &at.environment, Box::new(std::io::stdin()))?;
+    let (mut request, session) = request::make(&args, &at.environment, Box::new(std::io::stdin()))?;
     let mode = progress_mode(&args, at)?;
     let colours = !at.environment.is_set("NO_COLOR");
+    bases::build(&args, &mut request, at).await?;
     let progress = Arc::new(Progress::start(mode.fold(output::stderr_is_terminal(), colours)));
     let outcome = build_or_stop(&args, at, request, session, Arc::clone(&progress)).await;
     progress.finish();

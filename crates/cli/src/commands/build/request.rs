@@ -32,7 +32,7 @@ pub(super) fn make(
     let mut session = session(args, environment)?;
     let mut contexts = BTreeMap::new();
     let mut context_ignores = BTreeMap::new();
-    for text in &args.contexts {
+    for text in args.contexts.iter().filter(|text| super::bases::declared(text).is_none()) {
         let (name, context, dir) = values::named_context(text)?;
         if let Some(dir) = dir {
             context_ignores.extend(context::named_ignore(&dir)?.map(|text| (name.clone(), text)));
