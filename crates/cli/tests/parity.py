@@ -94,6 +94,12 @@ def buildctl_arguments(options, context, base):
             out += ["--local", f"{key}={context}/{rest}", "--opt", f"context:{key}=local:{key}"]
         elif name == "add-host":
             out += ["--opt", f"add-hosts={value.replace(':', '=', 1)}"]
+        elif name in ("ulimit", "shm-size"):
+            out += ["--opt", f"{name}={value}"]
+        elif name == "network":
+            out += ["--opt", f"force-network-mode={value}"]
+        elif name == "allow":
+            out += ["--allow", value]
         elif name == "no-cache-filter":
             out += ["--opt", f"no-cache={value}"]
         else:

@@ -21,10 +21,9 @@ pub(crate) struct Sealed(OwnedFd);
 impl Sealed {
     /// Seals the program at `path`; a link such as `/proc/self/exe` is followed.
     pub(crate) fn of(path: &Path) -> std::io::Result<Self> {
-        let program = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        match mounted(path, &program) {
+        match mounted(path) {
             Ok(fd) => Ok(Self(fd)),
-            Err(_) => copied(program.into()).map(Self),
+            Err(_) => copied(File::open(path)?).map(Self),
         }
     }
 
@@ -36,10 +35,11 @@ impl Sealed {
 
 /// A read-only mount. The file is looked up by its name again: what this process runs from is of the mount namespace it
 /// was started in, from which nothing can be mounted in this one.
-fn mounted(path: &Path, program: &OwnedFd) -> std::io::Result<OwnedFd> {
+fn mounted(path: &Path) -> std::io::Result<OwnedFd> {
+    let program = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let name = std::fs::canonicalize(path)?;
     let file = rustix::fs::open(&name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let (named, wanted) = (rustix::fs::fstat(&file)?, rustix::fs::fstat(program)?);
+    let (named, wanted) = (rustix::fs::fstat(&file)?, rustix::fs::fstat(&program)?);
     if (named.st_dev, named.st_ino) != (wanted.st_dev, wanted.st_ino) {
         // Replaced since: an upgrade.
         return Err(std::io::ErrorKind::NotFound.into());

@@ -51,6 +51,7 @@ pub struct Input {
 
 /// What a vertex does. A filesystem is a list of layers: a source yields a list, Exec and File append one layer to
 /// that of their first input, Merge concatenates, Diff takes the suffix of the second input past the first.
+#[expect(clippy::large_enum_variant, reason = "a graph has dozens of operations, not millions")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// Brings a filesystem from outside.

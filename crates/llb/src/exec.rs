@@ -146,7 +146,7 @@ pub enum MountKind {
         sharing: CacheSharing,
         /// Initial content: index into the inputs and path there.
         from: Option<(usize, String)>,
-        /// Mode, uid, gid of a fresh directory.
+        /// Mode, uid, gid of the directory. One with others, or with other initial content, is another directory.
         owner: (u32, u32, u32),
         /// Writes are refused.
         readonly: bool,
@@ -155,6 +155,8 @@ pub enum MountKind {
     Tmpfs {
         /// Limit in bytes.
         size: Option<u64>,
+        /// Writes are refused.
+        readonly: bool,
     },
     /// A secret of the caller: never in a layer, a key or a log.
     Secret {

@@ -299,7 +299,10 @@ fn mount_text(kind: &MountKind) -> String {
             let start = if from.is_some() { "filled" } else { "empty" };
             format!("cache {id:?} {start} {} {}", owner_text(*owner), access(*readonly))
         }
-        MountKind::Tmpfs { size } => format!("tmpfs {}", size.map_or("any".to_owned(), |size| size.to_string())),
+        MountKind::Tmpfs { size, readonly } => {
+            let size = size.map_or("any".to_owned(), |size| size.to_string());
+            format!("tmpfs {size}{}", if *readonly { " ro" } else { "" })
+        }
         MountKind::Secret { id, file, env, required, owner } => {
             let file = if *file { "file" } else { "no file" };
             let env = env.as_ref().map_or("no variable".to_owned(), |name| format!("variable {name:?}"));

@@ -81,7 +81,7 @@ fn every_field_of_exec() {
             ("cgroup parent", true, |exec| exec.cgroup_parent = Some("p".into())),
             ("resources", false, |exec| exec.resources.memory = Some(1)),
             ("mounts", true, |exec| {
-                exec.mounts.push(Mount { target: "/t".into(), kind: MountKind::Tmpfs { size: None } });
+                exec.mounts.push(Mount { target: "/t".into(), kind: MountKind::Tmpfs { size: None, readonly: false } });
             }),
             ("pipe", true, |exec| exec.pipe = Some(("EOF".into(), b"x".to_vec()))),
             ("clamp", true, |exec| exec.clamp = Some(6)),
@@ -117,13 +117,15 @@ fn mounted(kind: MountKind) -> Op {
 
 #[test]
 fn every_field_of_mounts() {
-    let tmpfs = MountKind::Tmpfs { size: Some(1) };
+    let tmpfs = MountKind::Tmpfs { size: Some(1), readonly: false };
     assert_ne!(
         digest(&mounted(tmpfs.clone())),
         digest(&Op::Exec(Exec { mounts: vec![Mount { target: "/u".into(), kind: tmpfs.clone() }], ..exec() })),
         "target"
     );
-    assert_ne!(digest(&mounted(tmpfs)), digest(&mounted(MountKind::Tmpfs { size: None })), "size");
+    let other = |size, readonly| digest(&mounted(MountKind::Tmpfs { size, readonly }));
+    assert_ne!(digest(&mounted(tmpfs.clone())), other(None, false), "size");
+    assert_ne!(digest(&mounted(tmpfs)), other(Some(1), true), "readonly");
     let bind = |input, source: &str, readonly| mounted(MountKind::Bind { input, source: source.into(), readonly });
     let sample = digest(&bind(1, "/s", true));
     assert_ne!(sample, digest(&bind(2, "/s", true)), "input");

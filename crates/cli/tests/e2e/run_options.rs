@@ -57,7 +57,7 @@ fn privileged_a_step_that_runs_out_of_memory_is_told_so() {
         if out.stderr.contains("cannot limit memory") {
             return eprintln!("skipped: {}", out.stderr);
         }
-        assert_eq!(out.code, 137, "{}", out.stderr);
+        assert_eq!(out.code, 1, "{}", out.stderr);
         let told = "failed: killed because memory ran out (its limit is 33554432 bytes)";
         assert!(out.stderr.contains(told), "{runtime}: {}", out.stderr);
         assert!(out.stderr.contains("hint: raise the limit: `--resource memory=SIZE`"), "{runtime}: {}", out.stderr);
@@ -280,7 +280,7 @@ fn privileged_cache_mounts_survive_a_kill() {
     child.wait().unwrap();
     let out = cooper.build(&dockerfile("cat /c/f"), &[]).ok();
     assert_eq!(printed(&out.stderr), "kept\n");
-    assert!(cooper.run(&["du"]).ok().stdout.contains("exec.cachemount"));
+    assert!(cooper.run(&["du"]).ok().stdout.contains(" cachemount "));
     cooper.run(&["prune", "-f", "--filter", "type=exec.cachemount"]).ok();
-    assert!(!cooper.run(&["du"]).ok().stdout.contains("exec.cachemount"));
+    assert!(!cooper.run(&["du"]).ok().stdout.contains(" cachemount "));
 }

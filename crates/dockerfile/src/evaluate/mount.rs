@@ -53,7 +53,7 @@ impl Evaluator<'_> {
         let kind = match spec.kind {
             Kind::Bind => self.bind(spec, span, inputs)?,
             Kind::Cache => self.cache(spec, span, inputs)?,
-            Kind::Tmpfs => MountKind::Tmpfs { size: spec.size.filter(|size| *size > 0) },
+            Kind::Tmpfs => MountKind::Tmpfs { size: spec.size.filter(|size| *size > 0), readonly: spec.readonly },
             Kind::Secret => secret(spec),
             Kind::Ssh => self.ssh(spec, span)?,
         };

@@ -161,7 +161,8 @@ impl Evaluator<'_> {
         exec.cgroup_parent.clone_from(&options.cgroup_parent);
         exec.resources = options.resources.clone();
         if let Some(size) = options.shm_size {
-            exec.mounts.push(Mount { target: "/dev/shm".to_owned(), kind: MountKind::Tmpfs { size: Some(size) } });
+            let kind = MountKind::Tmpfs { size: Some(size), readonly: false };
+            exec.mounts.push(Mount { target: "/dev/shm".to_owned(), kind });
         }
     }
 }

@@ -100,7 +100,16 @@ pub(crate) fn prepare(
     for (mount, asked) in op.mounts.iter().zip(asked.0) {
         add(&mut prepared, &mount.target, &mount.kind, asked, inputs, store)?;
     }
+    prepared.env.extend(agent_variable(op));
     Ok(prepared)
+}
+
+/// Where programs look for the agent: the first one, unless the Dockerfile says otherwise. BuildKit says it also where the
+/// caller has none.
+fn agent_variable(op: &Exec) -> Option<String> {
+    const NAME: &str = "SSH_AUTH_SOCK=";
+    let first = op.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Ssh { .. }))?;
+    op.env.iter().all(|entry| !entry.starts_with(NAME)).then(|| format!("{NAME}{}", first.target))
 }
 
 fn add(
@@ -130,12 +139,14 @@ fn add(
             let fd = cache(out, &spec, inputs, store)?;
             push(out, MountSource::Bind(fd), *readonly);
         }
-        MountKind::Tmpfs { size } => push(out, MountSource::Tmpfs(*size), false),
+        MountKind::Tmpfs { size, readonly } => push(out, MountSource::Tmpfs(*size), *readonly),
         MountKind::Secret { file, env, owner: (mode, uid, gid), .. } => {
-            let Some(value) = asked else { return Ok(()) };
             if let Some(name) = env {
-                out.env.push(format!("{name}={}", String::from_utf8_lossy(&value)));
+                // Without the secret the variable is empty, not what ENV says: as in BuildKit.
+                let value = String::from_utf8_lossy(asked.as_deref().unwrap_or_default());
+                out.env.push(format!("{name}={value}"));
             }
+            let Some(value) = asked else { return Ok(()) };
             if *file {
                 push(out, MountSource::Bytes(value, *mode, *uid, *gid), true);
             }
@@ -146,7 +157,6 @@ fn add(
             let (socket, forwarded) = agent::forward(store, &path, *owner)?;
             out.guards.push(Box::new(forwarded));
             push(out, MountSource::Bind(socket), false);
-            out.env.push(format!("SSH_AUTH_SOCK={target}"));
         }
     }
     Ok(())
@@ -172,15 +182,17 @@ fn cache(out: &mut Prepared, spec: &CacheSpec<'_>, inputs: &InputLayers, store: 
     let what = format!("cannot open the cache mount `{}`", spec.id);
     let told = |e| from_store(e, &what);
     let io = |e: std::io::Error| Error::new(ErrorKind::Io, what.clone()).with_source(e);
-    let mount = store.open_cache_mount(spec.id, spec.sharing).map_err(told)?;
+    let mount = store.open_cache_mount(&identity(spec, inputs), spec.sharing).map_err(told)?;
     // Two steps that find it empty at once would both seed it.
     let _seeding = store.named_lock(&format!("seed {}", mount.path().display()), true).map_err(told)?;
     if mount.root().read_dir(Path::new("")).map_err(told)?.is_empty() {
+        let mut owner = spec.owner;
         if let Some((input, source)) = spec.from {
             let layers = inputs.get(*input).map(Vec::as_slice).unwrap_or_default();
-            seed(store, layers, source, mount.root())?;
+            let found = seed(store, layers, source, mount.root())?;
+            owner = if owner == DEFAULT_OWNER { found } else { owner };
         }
-        let (mode, uid, gid) = spec.owner;
+        let (mode, uid, gid) = owner;
         attributes::set_owner(mount.as_fd(), uid, gid).map_err(|e| io(e.into()))?;
         attributes::set_mode(mount.as_fd(), mode).map_err(|e| io(e.into()))?;
     }
@@ -197,11 +209,32 @@ struct CacheSpec<'a> {
     owner: (u32, u32, u32),
 }
 
-/// Copies the initial content of a cache mount out of other layers.
-fn seed(store: &Store, layers: &[LayerId], source: &str, root: &Root) -> Result<()> {
+/// Mode, uid and gid of a cache mount that says none.
+const DEFAULT_OWNER: (u32, u32, u32) = (0o755, 0, 0);
+
+/// What a cache mount is found by. As in BuildKit, one of another owner or with other initial content is another one: what
+/// one user's step has written would be of no use to another's.
+fn identity(spec: &CacheSpec<'_>, inputs: &InputLayers) -> String {
+    let mut id = spec.id.to_owned();
+    if spec.owner != DEFAULT_OWNER {
+        let (mode, uid, gid) = spec.owner;
+        id.push_str(&format!("\0{mode:04o} {uid}:{gid}"));
+    }
+    if let Some((input, source)) = spec.from {
+        let layers = inputs.get(*input).map(Vec::as_slice).unwrap_or_default();
+        let layers: Vec<String> = layers.iter().map(ToString::to_string).collect();
+        id.push_str(&format!("\0{source} {}", layers.join(" ")));
+    }
+    id
+}
+
+/// Copies the initial content of a cache mount out of other layers; mode, uid and gid of the directory it was in.
+fn seed(store: &Store, layers: &[LayerId], source: &str, root: &Root) -> Result<(u32, u32, u32)> {
     let what = "cannot fill a cache mount";
     let files = LayerFiles::open(store, layers)?;
     let source = resolve(&*files, &clean(source))?;
+    let top = files.lookup(&source)?;
+    let owner = top.map_or(DEFAULT_OWNER, |top| (top.mode & 0o7777, top.uid, top.gid));
     let mut todo = files.children(&source)?;
     while let Some(entry) = todo.pop() {
         let relative = entry.path.strip_prefix(&source).unwrap_or(&entry.path).to_owned();
@@ -219,7 +252,7 @@ fn seed(store: &Store, layers: &[LayerId], source: &str, root: &Root) -> Result<
         let io = |e: rustix::io::Errno| Error::new(ErrorKind::Io, what).with_source(std::io::Error::from(e));
         attributes::set_owner(fd.as_fd(), uid, gid).map_err(io)?;
     }
-    Ok(())
+    Ok(owner)
 }
 
 /// Inputs that a step binds from a context have no layers: they are copied into one first.

@@ -91,6 +91,10 @@ fn terminal((rows, cols): (u16, u16)) -> Result<(Vec<OwnedFd>, Option<OwnedFd>)>
     unlockpt(&controlling).map_err(failed)?;
     let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(&controlling, size).map_err(failed)?;
+    // The terminal inside has done what terminals do; the runtime makes this one raw too late for the first output.
+    let mut modes = rustix::termios::tcgetattr(&controlling).map_err(failed)?;
+    modes.make_raw();
+    rustix::termios::tcsetattr(&controlling, rustix::termios::OptionalActions::Now, &modes).map_err(failed)?;
     let open = || ioctl_tiocgptpeer(&controlling, flags).map_err(failed);
     Ok((vec![open()?, open()?, open()?], Some(controlling)))
 }

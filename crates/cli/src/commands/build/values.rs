@@ -420,7 +420,7 @@ mod tests {
         let key = dir.path().join("key");
         std::fs::write(&key, "").unwrap();
         let error = ssh(&format!("git={}", key.display()), &environment).unwrap_err();
-        assert!(error.what.contains("is not in OpenSSH's format"), "{}", error.what);
+        assert!(error.what.contains("cannot be read as one in OpenSSH's format"), "{}", error.what);
         for text in [format!("git={0},{0}", socket.display()), format!("git={},{}", socket.display(), key.display())] {
             assert!(ssh(&text, &environment).unwrap_err().what.contains("one agent's socket, or key files"), "{text}");
         }

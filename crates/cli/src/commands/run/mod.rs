@@ -25,13 +25,9 @@ use crate::surroundings::Surroundings;
 /// 126 if the command cannot be run, 127 if it does not exist.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Run {
-    /// Name or id of the image
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: String,
-
-    /// Command and arguments [default: the image's]
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
+    /// Name or id of the image, then the command and its arguments [default: the image's]. Flags end at the image.
+    #[arg(value_names = ["IMAGE", "COMMAND"], required = true, trailing_var_arg = true, num_args = 1..)]
+    pub(crate) words: Vec<String>,
 
     /// Remove the container when it ends; always so
     #[arg(long)]
@@ -205,10 +201,11 @@ fn exit_code(exit: Exit) -> u8 {
 fn request(args: &Run, environment: &Environment) -> CommandResult<RunRequest> {
     refuse(args)?;
     let (devices, device_mounts) = mounts::devices(&args.devices)?;
+    let (image, command) = args.words.split_first().ok_or_else(|| CommandError::usage("which image?"))?;
     let mounts = mounts::mounts(args)?.into_iter().chain(device_mounts).collect();
     Ok(RunRequest {
-        image: args.image.clone(),
-        args: args.command.clone(),
+        image: image.clone(),
+        args: command.to_vec(),
         entrypoint: args.entrypoint.clone(),
         env: variables(args, environment)?,
         workdir: args.workdir.as_deref().map(workdir).transpose()?,
@@ -348,6 +345,13 @@ mod tests {
         assert_eq!((request.workdir.as_deref(), request.user.as_deref()), (Some("/w"), Some("1:2")));
         assert_eq!((request.entrypoint, request.network), (None, Network::Host));
         assert!(matches!(request.stdio, Stdio::Fds(..)));
+    }
+
+    #[test]
+    fn what_follows_the_image_is_the_commands_own() {
+        let request = parse(&["img", "-c", "echo x", "-e", "--", "--memory", "1"]).unwrap();
+        assert_eq!(request.args, ["-c", "echo x", "-e", "--", "--memory", "1"]);
+        assert!(parse(&["--nosuch", "img"]).is_err() && parse(&["--rm"]).is_err());
     }
 
     #[test]
