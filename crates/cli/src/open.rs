@@ -105,7 +105,7 @@ pub(crate) fn git(at: &Surroundings) -> GitProgram {
     variables.extend(std::env::join_paths(&search).ok().map(|path| ("PATH".into(), path)));
     let known_hosts = at.environment.path("HOME").map(|home| home.join(".ssh/known_hosts"));
     let known_hosts = known_hosts.filter(|file| file.is_file());
-    GitProgram { program: find_program("git", &search), variables, known_hosts }
+    GitProgram { program: find_program("git", &search), variables, known_hosts, offline: at.offline }
 }
 
 /// The way to archives of packages, by these proxies.

@@ -1,4 +1,4 @@
-//! The distribution-spec: a client, and a server.
+//! The distribution-spec: a client, and a server. The client also fetches single files from anywhere, through the same proxies and roots.
 //!
 //! Knows nothing of the store, the solver or the engine.
 

@@ -207,6 +207,21 @@ fn privileged_a_reference_that_did_not_move_costs_one_question() {
 }
 
 #[test]
+fn privileged_offline_only_commits_that_are_here_are_found() {
+    let Some(world) = world() else { return };
+    let first = world.usual();
+    let url = world.at("r.git");
+    let pinned = format!("FROM scratch\nADD {url}#{first} /\n");
+    let refused = world.cooper.build(&pinned, &["--offline"]).fails(1);
+    assert!(refused.contains("the network is switched off"), "{refused}");
+    assert_eq!(world.web.log(), [""; 0]);
+    world.cooper.build(&pinned, &[]).ok();
+    assert_eq!(world.cooper.build(&pinned, &["--offline"]).ok().ran(), [""; 0]);
+    let named = world.cooper.build(&format!("FROM scratch\nADD {url}#main /\n"), &["--offline"]).fails(1);
+    assert!(named.contains("the network is switched off"), "{named}");
+}
+
+#[test]
 fn privileged_git_dir_and_submodules() {
     let Some(world) = world() else { return };
     world.usual();

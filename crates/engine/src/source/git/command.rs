@@ -47,6 +47,8 @@ pub struct GitProgram {
     pub variables: Vec<(OsString, OsString)>,
     /// The user's list of ssh hosts.
     pub known_hosts: Option<PathBuf>,
+    /// Nothing is asked of the network.
+    pub offline: bool,
 }
 
 impl fmt::Debug for GitProgram {

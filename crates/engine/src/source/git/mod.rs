@@ -55,6 +55,7 @@ impl Outside {
             let commit = match by_commit(source)? {
                 Some(commit) => commit,
                 None => {
+                    self.refuse_offline(source)?;
                     let access = self.access(source).await?;
                     let asked = ask(&self.engine.git, &access, source).await;
                     asked.map_err(|e| told(e, &format!("cannot find `{}`", source.shown())))?
@@ -88,7 +89,13 @@ impl Outside {
         .await
     }
 
+    fn refuse_offline(&self, source: &GitSource) -> Result<()> {
+        let what = || format!("cannot fetch `{}`: the network is switched off", source.shown());
+        if self.engine.git.offline { Err(Error::new(ErrorKind::NotFound, what())) } else { Ok(()) }
+    }
+
     async fn fetch_commit(&self, source: &GitSource, commit: &Commit) -> Result<Checkout> {
+        self.refuse_offline(source)?;
         let access = self.access(source).await?;
         let remote = bare_remote(source);
         // NUL: no cache mount of a Dockerfile reaches it.
