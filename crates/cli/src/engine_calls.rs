@@ -75,6 +75,7 @@ fn engine(at: &Surroundings, machinery: Machinery) -> CommandResult<Engine> {
         store: open::store_with(at, kind)?,
         executor: open::executor(at, machinery.runtime)?,
         client: open::client(at)?,
+        git: open::git(at),
         clock: crate::human::now,
         resolv_conf: open::resolv_conf(),
         search: at.search_path(),

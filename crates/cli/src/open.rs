@@ -2,9 +2,11 @@
 //!
 //! Knows nothing of what they do with it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cooper_engine::GitProgram;
 use cooper_executor::{Executor, IdMap, Namespaces, Runtime};
 use cooper_registry::{Client, ClientOptions, Credentials, Fixed};
 use cooper_store::{OpenOptions, Ownership, SnapshotKind, Store};
@@ -89,6 +91,20 @@ fn client_options(at: &Surroundings) -> CommandResult<ClientOptions> {
     options.mirrors = hosts.mirrors;
     options.offline = at.offline;
     Ok(options)
+}
+
+/// The way to git repositories: of the environment it sees the search path, the proxies and the trusted certificates.
+pub(crate) fn git(at: &Surroundings) -> GitProgram {
+    let search = at.search_path();
+    let names = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
+    let names = names.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()]);
+    let mut variables: Vec<(OsString, OsString)> =
+        names.filter_map(|name| Some((name.clone().into(), at.environment.get(&name)?.into()))).collect();
+    variables.extend(at.environment.path("SSL_CERT_FILE").map(|file| ("GIT_SSL_CAINFO".into(), file.into())));
+    variables.extend(std::env::join_paths(&search).ok().map(|path| ("PATH".into(), path)));
+    let known_hosts = at.environment.path("HOME").map(|home| home.join(".ssh/known_hosts"));
+    let known_hosts = known_hosts.filter(|file| file.is_file());
+    GitProgram { program: find_program("git", &search), variables, known_hosts }
 }
 
 /// The name servers that steps see, as the host has them: steps share its network.

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use cooper_engine::{Error, ErrorKind, Result};
@@ -47,11 +49,23 @@ pub(crate) enum SshSource {
     Keys(KeyAgent),
 }
 
+/// An archive on standard input, until somebody takes it.
+#[derive(Default)]
+pub(crate) struct Sent(pub(crate) Mutex<Option<Box<dyn Read + Send>>>);
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sent(..)")
+    }
+}
+
 /// The command line as a session.
 #[derive(Debug, Default)]
 pub(crate) struct LocalSession {
     /// Directories by context name.
     pub(crate) contexts: BTreeMap<String, PathBuf>,
+    /// The main context, where it is an archive on standard input.
+    pub(crate) archive: Sent,
     /// Secrets by id.
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// Agents by id.
@@ -74,6 +88,11 @@ impl cooper_engine::Session for LocalSession {
             Error::new(ErrorKind::NotFound, format!("there is no context named `{name}`"))
                 .with_hint(format!("give it a directory: `--build-context {name}=DIR`"))
         })
+    }
+
+    async fn archive(&self) -> Result<Box<dyn Read + Send>> {
+        let archive = self.archive.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        archive.ok_or_else(|| Error::new(ErrorKind::User, "standard input was read already"))
     }
 
     async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
@@ -102,7 +121,6 @@ impl cooper_engine::Session for LocalSession {
 }
 
 fn read_secret(id: &str, path: &Path) -> std::result::Result<Vec<u8>, Box<Error>> {
-    use std::io::Read;
     let what = format!("cannot read secret `{id}` from `{}`", path.display());
     let file = std::fs::File::open(path).map_err(|e| Error::new(ErrorKind::User, what.clone()).with_source(e))?;
     let mut value = Vec::new();

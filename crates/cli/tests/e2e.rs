@@ -29,9 +29,15 @@ mod platforms;
 mod programs;
 #[path = "e2e/registries.rs"]
 mod registries;
+#[path = "e2e/repositories.rs"]
+mod repositories;
 #[path = "e2e/run_options.rs"]
 mod run_options;
 #[path = "e2e/shared_caches.rs"]
 mod shared_caches;
+#[path = "e2e/sources.rs"]
+mod sources;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/web.rs"]
+mod web;

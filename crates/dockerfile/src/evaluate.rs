@@ -11,6 +11,7 @@ mod origin;
 mod owner;
 mod plan;
 mod ports;
+mod remote;
 mod report;
 mod run;
 mod scope;
@@ -275,10 +276,9 @@ fn epoch(args: &Args, global: &Scope, report: &mut Report) -> Option<i64> {
     let text = given.filter(|text| !text.is_empty() && args.epoch.is_none());
     let parsed = text.map(|text| (text, text.parse::<i64>()));
     match parsed {
-        None => args.epoch,
+        None => args.epoch.or(args.default_epoch),
         Some((_, Ok(epoch))) if epoch >= 0 => Some(epoch),
-        // The date of the context; a directory has none.
-        Some(("context", _)) => None,
+        Some(("context", _)) => args.context_date,
         Some((text, _)) => {
             let message = format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds since 1970");
             report.error(Span::default(), message);

@@ -19,13 +19,13 @@ use tokio::sync::Semaphore;
 
 use crate::entitle::entitle;
 use crate::error::from_store;
-use crate::export::{Exported, Exporter, title};
+use crate::export::{CANNOT_SYNC, Exported, Exporter, title};
 use crate::filesystem::Filesystem;
 use crate::join::{Joined, join};
 use crate::journal::{self, Journal};
 use crate::seal::Seals;
 use crate::shared::{self, SharedCaches};
-use crate::source::{Image, Images, Remotes};
+use crate::source::{Image, Images, MAIN_CONTEXT, Notice, Outside, Remotes};
 use crate::worker::{BuildWorker, graph};
 use crate::{
     Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session,
@@ -65,27 +65,37 @@ pub async fn build(
     events: Arc<dyn EventSink>,
 ) -> Result<Outcome> {
     start_pool()?;
-    let name = (request.dockerfile_name.clone(), request.dockerfile.clone());
+    // One handle for all of the build's work: what any of it uses stays until the build is over.
+    let engine = Engine { store: engine.store.deferred(), ..engine.clone() };
+    let outside = Outside::new(engine, Arc::new(request), session);
+    let given = located(&outside, &events).await?;
+    let name = (given.dockerfile_name.clone(), given.dockerfile.clone());
     let attach = |mut error: Error| {
         error.dockerfile = error.dockerfile.or(Some(Box::new(name)));
         error
     };
-    healing(engine, request, session, &events).await.map_err(attach)
+    healing(&outside, &Arc::new(given), &events).await.map_err(attach)
+}
+
+/// The request with its Dockerfile, which may have to be fetched.
+async fn located(outside: &Outside, events: &Arc<dyn EventSink>) -> Result<Request> {
+    let notice = Notice { events: events.clone(), step: None };
+    let mut request = (*outside.request).clone();
+    if let Some((name, text)) = outside.dockerfile(&notice).await? {
+        (request.dockerfile_name, request.dockerfile) = (name, text);
+    }
+    Ok(request)
 }
 
 /// Builds, and builds again when what broke the build was moved aside by the store: then it is a miss and is made again.
-async fn healing(
-    engine: &Engine,
-    request: Request,
-    session: Arc<dyn Session>,
-    events: &Arc<dyn EventSink>,
-) -> Result<Outcome> {
+async fn healing(outside: &Outside, request: &Arc<Request>, events: &Arc<dyn EventSink>) -> Result<Outcome> {
+    let engine = &outside.engine;
     let caches = Arc::new(SharedCaches::open(engine, &request.cache_from, &**events).await);
     // What went to standard output cannot be taken back.
     let repeatable = request.exports.iter().all(|export| export.dest.is_some() || needs_no_dest(export.kind));
     let mut seen = HashSet::new();
     for _ in 0..HEALS_MAX {
-        let build = Build::new(engine, request.clone(), session.clone(), events.clone(), caches.clone())?;
+        let build = Build::new(outside.renewed(), request.clone(), events.clone(), caches.clone());
         let result = build.run().await;
         let mended = tell_mended(engine, &**events, &mut seen);
         let healed = (result.is_err() && caches.drop_failed(&engine.store, &**events)) || mended;
@@ -93,7 +103,7 @@ async fn healing(
             return result;
         }
     }
-    Build::new(engine, request, session, events.clone(), caches)?.run().await
+    Build::new(outside.renewed(), request.clone(), events.clone(), caches).run().await
 }
 
 /// Tells what the store found broken and moved aside; whether any of it was not `seen` before.
@@ -116,6 +126,7 @@ struct Build {
     request: Arc<Request>,
     session: Arc<dyn Session>,
     events: Arc<dyn EventSink>,
+    outside: Arc<Outside>,
     remotes: Arc<Remotes>,
     seals: Arc<Seals>,
     images: Arc<Images>,
@@ -125,15 +136,9 @@ struct Build {
 }
 
 impl Build {
-    fn new(
-        engine: &Engine,
-        request: Request,
-        session: Arc<dyn Session>,
-        events: Arc<dyn EventSink>,
-        caches: Arc<SharedCaches>,
-    ) -> Result<Self> {
-        // One handle for all of the build's work: what any of it uses stays until the build is over.
-        let store = engine.store.deferred();
+    fn new(outside: Outside, request: Arc<Request>, events: Arc<dyn EventSink>, caches: Arc<SharedCaches>) -> Self {
+        let (engine, session) = (outside.engine.clone(), outside.session.clone());
+        let store = engine.store.clone();
         let compression = request.exports.iter().map(|export| export.compression).next().unwrap_or(Compression::GZIP);
         let remotes = Arc::new(Remotes::new(store.clone()));
         let images = Arc::new(Images {
@@ -145,18 +150,19 @@ impl Build {
             stages: OnceLock::new(),
             pinned: Mutex::default(),
         });
-        Ok(Self {
-            id: new_id(engine, &request),
-            seals: Arc::new(Seals::new(store.clone(), compression)),
-            engine: Engine { store, ..engine.clone() },
-            request: Arc::new(request),
+        Self {
+            id: new_id(&engine, &request),
+            seals: Arc::new(Seals::new(store, compression)),
+            engine,
+            request,
             session,
             events,
+            outside: Arc::new(outside),
             remotes,
             images,
             caches,
             compression,
-        })
+        }
     }
 
     async fn run(self) -> Result<Outcome> {
@@ -196,7 +202,7 @@ impl Build {
 
     /// Evaluates until every base is known; the bases of one round are fetched side by side.
     async fn evaluate(&self, dockerfile: &Dockerfile, platform: &Platform) -> Result<(Stages, Args, Vec<Diagnostic>)> {
-        let args = self.args(platform);
+        let args = self.args(platform).await?;
         let mut bases = Bases::new();
         for _ in 0..ROUNDS_MAX {
             let (evaluation, diagnostics) = evaluate(dockerfile, &args, &bases);
@@ -215,17 +221,22 @@ impl Build {
         Err(Error::new(ErrorKind::User, "the base images lead to ever more base images"))
     }
 
-    fn args(&self, platform: &Platform) -> Args {
+    async fn args(&self, platform: &Platform) -> Result<Args> {
         let request = &self.request;
+        let notice = Notice { events: self.events.clone(), step: None };
+        let context = self.outside.context(MAIN_CONTEXT, &notice).await?;
+        let context_date = context.as_ref().and_then(|context| context.date);
+        // A commit has one date for everyone; times that are kept as they are do as BuildKit does.
+        let is_dated = request.timestamps == Timestamps::Clamp && context.is_some_and(|context| context.is_commit);
         let named = |(name, context): (&String, &NamedContext)| {
             let named = match context {
-                NamedContext::Local => Named::Local,
+                NamedContext::Local | NamedContext::Git(_) | NamedContext::Http(_) => Named::Local,
                 NamedContext::Image(reference) => Named::Image(reference.clone()),
                 NamedContext::OciLayout(_, target) => Named::OciLayout { target: target.clone() },
             };
             (name.clone(), named)
         };
-        Args {
+        Ok(Args {
             build_args: request.build_args.clone(),
             labels: request.labels.clone(),
             target: request.target.clone(),
@@ -242,9 +253,11 @@ impl Build {
             no_cache_stages: request.no_cache_filter.clone(),
             pull: request.pull,
             epoch: request.epoch,
+            context_date,
+            default_epoch: context_date.filter(|_| is_dated),
             clamp: request.timestamps == Timestamps::Clamp,
             now: (self.engine.clock)(),
-        }
+        })
     }
 
     fn plan(&self, lowered: Vec<Lowered>) -> Planned {
@@ -258,6 +271,7 @@ impl Build {
             request: self.request.clone(),
             session: self.session.clone(),
             events: self.events.clone(),
+            outside: self.outside.clone(),
             definition: graph.definition.clone(),
             steps,
             images: self.images.clone(),
@@ -342,12 +356,10 @@ impl Build {
     }
 
     fn announce(&self, plan: &Planned) {
-        let count = plan.graph.steps.len();
         let steps = plan.graph.steps.iter().map(|id| plan.graph.definition.vertex(*id).meta.name.clone());
         let exports = self.request.exports.iter().map(title);
         let caches = self.request.cache_to.iter().map(shared::title);
         let numbered = steps.chain(exports).chain(caches).enumerate().map(|(i, name)| (StepId(i as u32 + 1), name));
-        debug_assert_eq!(count, plan.worker.steps.len());
         self.events.event(Event::Planned { steps: numbered.collect() });
     }
 
@@ -374,7 +386,7 @@ impl Build {
         };
         let first = first + self.request.exports.len() as u32;
         self.caches.write(&self.request.cache_to, &work, first).await?;
-        self.engine.store.durable().map_err(|e| from_store(e, "cannot write the results to disk"))?;
+        self.engine.store.durable().map_err(|e| from_store(e, CANNOT_SYNC))?;
         Ok(exported)
     }
 
@@ -413,7 +425,7 @@ impl Build {
         }
         let ran = journal.steps.iter().filter(|step| step.state != journal::State::Cached).count();
         let counts = (ran, journal.steps.len() - ran);
-        // A list: once there was a journal for each platform, and stores may still hold such builds.
+        // The file is a list of journals.
         let kept = serde_json::to_vec(&[journal]).map_err(|e| e.to_string()).and_then(|json| {
             self.engine.store.save_build(&self.id, &json, (self.engine.clock)()).map_err(|e| e.to_string())
         });

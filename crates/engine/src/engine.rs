@@ -7,7 +7,7 @@ use cooper_executor::Executor;
 use cooper_registry::Client;
 use cooper_store::Store;
 
-use crate::Devices;
+use crate::{Devices, GitProgram};
 
 /// The engine: a store, something that runs processes, and a way to registries.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Engine {
     pub executor: Arc<dyn Executor>,
     /// The way to registries.
     pub client: Client,
+    /// The way to git repositories.
+    pub git: GitProgram,
     /// Seconds since 1970.
     pub clock: fn() -> i64,
     /// The /etc/resolv.conf that steps see.

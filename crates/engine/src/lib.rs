@@ -33,7 +33,7 @@ mod worker;
 pub use build::build;
 pub use carry::{Carried, Carry, carry};
 pub use cdi::Devices;
-pub use cooper_llb::{Resources, RunOptions, Ulimit};
+pub use cooper_llb::{GitSource, Resources, RunOptions, Ulimit, without_password};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use event::{Event, EventSink, StepId, StepState};
@@ -42,9 +42,11 @@ pub use export::Format;
 pub use journal::{Journal, State};
 pub use location::Location;
 pub use request::{
-    Annotation, AnnotationLevel, Dangling, Entitlements, Export, ExportKind, NamedContext, Outcome, Request, Timestamps,
+    Annotation, AnnotationLevel, ContextSource, Dangling, DockerfileSource, Entitlements, Export, ExportKind,
+    NamedContext, Outcome, Request, Timestamps,
 };
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
 pub use shared::{CacheFrom, CachePlace, CacheTo};
+pub use source::GitProgram;
 pub use transfer::{load, save};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cooper_dockerfile::Diagnostic;
-use cooper_llb::RunOptions;
+use cooper_llb::{GitSource, RunOptions};
 use cooper_oci::{Compression, Descriptor, Digest, Platform, Reference};
 
 use crate::{CacheFrom, CacheTo, Error, ErrorKind, Result};
@@ -12,9 +12,13 @@ use crate::{CacheFrom, CacheTo, Error, ErrorKind, Result};
 /// What a build is asked for. Paths are absolute; nothing is left to the environment.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Name of the Dockerfile, for messages.
+    /// Where the main context comes from.
+    pub context: ContextSource,
+    /// Where the Dockerfile comes from.
+    pub dockerfile_source: DockerfileSource,
+    /// Name of the Dockerfile: for messages, or to find it in the context; empty for the usual one.
     pub dockerfile_name: String,
-    /// Its text.
+    /// Its text, if the caller has it.
     pub dockerfile: String,
     /// Text and name of the ignore file that governs the context, if there is one.
     pub ignore: Option<(String, String)>,
@@ -84,6 +88,38 @@ pub enum NamedContext {
     Image(Reference),
     /// `oci-layout://path[:tag|@digest]`.
     OciLayout(PathBuf, Option<String>),
+    /// A git repository.
+    Git(GitSource),
+    /// An address: one file, called `context`, as in BuildKit.
+    Http(String),
+}
+
+/// Where the main context comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory, asked for through [`crate::Session::context`].
+    #[default]
+    Directory,
+    /// A git repository.
+    Git(GitSource),
+    /// An address of an archive or of a Dockerfile.
+    Http(String),
+    /// An archive, asked for through [`crate::Session::archive`].
+    Archive,
+    /// No files.
+    Empty,
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// The caller gives its text.
+    #[default]
+    Given,
+    /// It is in the main context, which is not a directory.
+    Context,
+    /// An address.
+    Http(String),
 }
 
 /// Modification times of the layers made.

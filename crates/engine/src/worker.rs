@@ -24,7 +24,7 @@ use crate::filesystem::Filesystem;
 use crate::ops::{self, ExecWork, FileWork, KillSwitch, OutputSink, is_bound};
 use crate::seal::Seals;
 use crate::shared::SharedCaches;
-use crate::source::{Images, Remotes};
+use crate::source::{Images, Notice, Outside, Remotes};
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Place, Request, Result, Session, StepId, StepState};
 use crate::{journal, journal::Journal};
 
@@ -37,6 +37,7 @@ pub(crate) struct BuildWorker {
     pub(crate) request: Arc<Request>,
     pub(crate) session: Arc<dyn Session>,
     pub(crate) events: Arc<dyn EventSink>,
+    pub(crate) outside: Arc<Outside>,
     pub(crate) definition: Definition,
     /// Number of each vertex that is shown as a step.
     pub(crate) steps: HashMap<VertexId, StepId>,
@@ -81,7 +82,20 @@ impl BuildWorker {
         (step.0 - 1) as usize
     }
 
-    /// The files of a context, walked once a build.
+    /// The files of a context, wherever they come from.
+    async fn context(&self, name: &str) -> Result<Arc<dyn Files>> {
+        match self.outside.context(name, &self.notice(None)).await? {
+            Some(context) => Ok(context.files),
+            None => Ok(self.local(name).await?),
+        }
+    }
+
+    /// Tells of what is fetched as the step of a vertex.
+    fn notice(&self, vertex: Option<VertexId>) -> Notice {
+        Notice { events: self.events.clone(), step: vertex.and_then(|id| self.steps.get(&id).copied()) }
+    }
+
+    /// The files of a context that is a directory, walked once a build.
     async fn local(&self, name: &str) -> Result<Arc<LocalFiles>> {
         let cell =
             self.locals.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
@@ -119,7 +133,7 @@ impl BuildWorker {
     /// The files of a realized input.
     async fn files(&self, input: &Filesystem) -> Result<Arc<dyn Files>> {
         match input {
-            Filesystem::Local(name) => Ok(self.local(name).await?),
+            Filesystem::Local(name) => self.context(name).await,
             Filesystem::Layers(layers) => {
                 self.remotes.fetch(layers).await?;
                 self.seals.wait(layers).await?;
@@ -133,7 +147,7 @@ impl BuildWorker {
         let key = (name.to_owned(), paths.clone());
         let cell = self.contents.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
         let compute = || async {
-            let (files, paths) = (self.local(name).await?, paths.clone());
+            let (files, paths) = (self.context(name).await?, paths.clone());
             blocking(move || content_key(&*files, &paths)).await
         };
         cell.get_or_try_init(compute).await.copied()
@@ -235,7 +249,7 @@ impl BuildWorker {
     }
 
     async fn list(&self, name: &str, paths: Paths) -> Option<String> {
-        let (files, store) = (self.local(name).await.ok()?, self.engine.store.clone());
+        let (files, store) = (self.context(name).await.ok()?, self.engine.store.clone());
         let digest = blocking(move || store.put_detail(content_lines(&*files, &paths).ok()?.as_bytes()).ok()).await?;
         Some(digest.to_string())
     }
@@ -248,12 +262,20 @@ impl BuildWorker {
         }
     }
 
-    async fn source(&self, source: &Source) -> Result<Filesystem> {
+    async fn source(&self, source: &Source, vertex: Option<VertexId>) -> Result<Filesystem> {
+        let notice = self.notice(vertex);
         let key = match source {
             Source::Scratch => return Ok(Filesystem::Layers(Arc::new([]))),
-            Source::Local { name } => return Ok(Filesystem::Local(name.clone())),
+            Source::Local { name } => {
+                let context = self.outside.context(name, &notice).await?;
+                let layers = context.map(|context| Filesystem::Layers(context.layers));
+                return Ok(layers.unwrap_or_else(|| Filesystem::Local(name.clone())));
+            }
             source => base_key(source),
         };
+        if let Some(layer) = self.outside.layer(source, &notice).await? {
+            return Ok(Filesystem::Layers(Arc::new([layer])));
+        }
         let image = self.images.pin(&key.ok_or_else(|| Error::new(ErrorKind::Io, "unknown source"))?).await?;
         Ok(Filesystem::Layers(image.layers))
     }
@@ -268,7 +290,7 @@ impl BuildWorker {
                 let upper = inputs.get(1).map(Filesystem::layers).unwrap_or_default();
                 Ok(Filesystem::Layers(upper.iter().skip(skip).cloned().collect()))
             }
-            Op::Source(source) => self.source(source).await,
+            Op::Source(source) => self.source(source, None).await,
         }
     }
 
@@ -291,7 +313,7 @@ impl BuildWorker {
         let asked = ops::ask(op, &*self.session).await?;
         let mut layers = Vec::new();
         for (index, input) in inputs.iter().enumerate() {
-            self.remotes.fetch(input.layers()).await?;
+            self.remotes.fetch_to_mount(input.layers()).await?;
             layers.push(match input {
                 Filesystem::Local(_) if is_bound(op, index) => vec![self.context_layer(op, index, input).await?],
                 input => input.layers().to_vec(),
@@ -408,6 +430,11 @@ impl Worker for BuildWorker {
         Ok(match &vertex.op {
             Op::Source(Source::Scratch) => named("scratch", []),
             Op::Source(Source::Local { name }) => named("local", [name.clone()]),
+            Op::Source(source @ (Source::Git(_) | Source::Http(_))) => {
+                let key = self.outside.key(source, &self.notice(Some(VertexId(node.0)))).await;
+                let unknown = || SharedError::from(Error::new(ErrorKind::Io, "unknown source"));
+                key.map_err(|e| self.placed(vertex, e))?.ok_or_else(unknown)?
+            }
             Op::Source(source) => {
                 let key = base_key(source).ok_or_else(|| Error::new(ErrorKind::Io, "unknown source"))?;
                 let image = self.images.pin(&key).await.map_err(|e| self.placed(vertex, e))?;
@@ -469,7 +496,7 @@ impl Worker for BuildWorker {
     ) -> std::result::Result<Filesystem, SharedError> {
         let vertex = self.vertex(node);
         if let Op::Source(source) = &vertex.op {
-            return self.source(source).await.map_err(|e| self.placed(vertex, e).into());
+            return self.source(source, Some(VertexId(node.0))).await.map_err(|e| self.placed(vertex, e).into());
         }
         let permit =
             self.permits.acquire().await.map_err(|_| Error::new(ErrorKind::Cancelled, "the build was stopped"))?;

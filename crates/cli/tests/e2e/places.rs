@@ -205,7 +205,7 @@ fn images_are_found_by_filters_and_shown_in_formats() {
 fn files_that_cannot_be_written_fail_before_the_build() {
     let cooper = world();
     for flag in ["--iidfile", "--metadata-file"] {
-        let message = cooper.build("FROM scratch\nCOPY nothing /\n", &[flag, "no/such/file"]).fails(2);
+        let message = cooper.build("FROM scratch\nCOPY nothing /\n", &[flag, "no/such/file"]).fails(1);
         assert!(message.contains("there is no directory `no/such`"), "{message}");
     }
     cooper.put("args.env", "# values\nNAME=of file\nOTHER\n");

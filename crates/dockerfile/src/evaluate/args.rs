@@ -42,6 +42,10 @@ pub struct Args {
     pub pull: bool,
     /// SOURCE_DATE_EPOCH of the caller: `created` of the image and its history, in seconds since 1970.
     pub epoch: Option<i64>,
+    /// What `SOURCE_DATE_EPOCH=context` stands for, if the context has a date.
+    pub context_date: Option<i64>,
+    /// The epoch where neither the caller nor the file says one.
+    pub default_epoch: Option<i64>,
     /// Clamp the times of new layers to the base image's date; else keep what the files have (`--timestamps=preserve`).
     pub clamp: bool,
     /// Now, in seconds since 1970: `created` when times are neither clamped nor given.
@@ -68,6 +72,8 @@ impl Args {
             no_cache_stages: Vec::new(),
             pull: false,
             epoch: None,
+            context_date: None,
+            default_epoch: None,
             clamp: true,
             now: 0,
         }

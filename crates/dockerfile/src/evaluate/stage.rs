@@ -233,7 +233,7 @@ impl<'a> Evaluator<'a> {
             Origin::Image { shown, .. } => shown.clone(),
             Origin::OciLayout { name, .. } => format!("[context {name}] FROM {name}"),
             Origin::Local { name } => format!("[context {name}] load {name}"),
-            Origin::Context | Origin::Scratch | Origin::Stage(_) => "FROM scratch".to_owned(),
+            _ => "FROM scratch".to_owned(),
         };
         if plan.replaced {
             return shown;

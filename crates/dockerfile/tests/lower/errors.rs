@@ -359,18 +359,28 @@ COPY --exclude=[ a b
 fn remote_sources() {
     check(
         r"FROM scratch
-ADD https://x/y.tar /
-ADD https://x/y.git /
-ADD git@x:y /
+ADD https://x/y.git#-h /
+ADD https://x/y.git?what=1 /
+ADD --keep-git-dir=true git@x:y?keep-git-dir=false /
+ADD --checksum=a1 https://x/y.git?commit=b2 /
+ADD --checksum=main https://x/y.git /
+ADD --checksum=a1 https://x/y /
 COPY http://x/y /
+COPY git@x:y /
 ADD --checksum=sha256:0 local /
+ADD --checksum=a1 https://x/y.git https://x/z.git /z/
 ",
         &args(),
-        r#"Error syntax at "https://x/y.tar": ADD of addresses is not supported yet: https://x/y.tar (fetch it in a RUN, or add it to the context)
-Error syntax at "https://x/y.git": ADD of git repositories is not supported yet: https://x/y.git (fetch it in a RUN, or add it to the context)
-Error syntax at "git@x:y": ADD of git repositories is not supported yet: git@x:y (fetch it in a RUN, or add it to the context)
-Error syntax at "http://x/y": the source of COPY cannot be an address: http://x/y (COPY reads files only)
+        r#"Error syntax at "https://x/y.git#-h": invalid source: `-h` is not the name of a branch, tag or commit
+Error syntax at "https://x/y.git?what=1": invalid source: `what` is not known; there are: ref, tag, branch, subdir, checksum, commit, keep-git-dir, submodules, mtime, fetch-by-commit
+Error syntax at "git@x:y?keep-git-dir=false": invalid source: --keep-git-dir=true contradicts keep-git-dir=false of the address
+Error syntax at "https://x/y.git?commit=b2": invalid source: --checksum=a1 contradicts checksum=b2 of the address
+Error syntax at "https://x/y.git": invalid source: --checksum: `main` is not the hex digits of a commit
+Error syntax at "https://x/y": invalid source: --checksum: invalid digest `a1`: no `algorithm:` prefix
+Error syntax at "http://x/y": the source of COPY cannot be an address: http://x/y (COPY reads files only; ADD fetches)
+Error syntax at "git@x:y": the source of COPY cannot be an address: git@x:y (COPY reads files only; ADD fetches)
 Error syntax at "checksum": --checksum requires an HTTP(S) or git source
+Error syntax at "checksum": --checksum can't be specified for multiple sources
 "#,
     );
 }

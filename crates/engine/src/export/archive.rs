@@ -59,8 +59,8 @@ pub(crate) async fn write_archive(
     finished
 }
 
-pub(super) async fn write(
-    out: &mut (dyn Write + Send),
+pub(super) async fn write<W: Write + Send>(
+    out: &mut W,
     from: &dyn Blobs,
     images: &[(Descriptor, Vec<Reference>)],
     format: Format,

@@ -7,7 +7,8 @@ mod tree;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cooper_oci::{CopyOptions, Descriptor, Digest, Platform, Reference, copy};
+use cooper_oci::{CopyOptions, Descriptor, Digest, Platform, Reference, Target, copy};
+use futures::future::try_join;
 
 use crate::assemble::{Assembled, Assembly};
 use crate::build::Built;
@@ -48,6 +49,9 @@ pub(crate) fn title(export: &Export) -> String {
     }
 }
 
+/// What an error is about whose place is the store's disk.
+pub(crate) const CANNOT_SYNC: &str = "cannot write the results to disk";
+
 /// The exports of a build, under way.
 #[derive(Debug)]
 pub(crate) struct Exporter<'a> {
@@ -87,8 +91,10 @@ impl Exporter<'_> {
             ExportKind::Oci { tar } => self.archive(export, &image.root, Format::Oci, tar).await?,
             ExportKind::Docker { tar } => self.archive(export, &image.root, Format::Docker, tar).await?,
             ExportKind::Load => self.load(export, &image.root).await?,
-            _ => self.image(export, &image.root, out).await?,
+            _ => self.image(export, &image.root).await?,
         }
+        let names = self.names_of(export, &image.root);
+        out.names.extend(names.into_iter().filter(|name| !out.names.contains(name)).collect::<Vec<_>>());
         out.image = Some(image.root);
         out.config = image.config;
         Ok(())
@@ -131,7 +137,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    async fn image(&self, export: &Export, image: &Descriptor, out: &mut Exported) -> Result<()> {
+    async fn image(&self, export: &Export, image: &Descriptor) -> Result<()> {
         let names = self.names_of(export, image);
         if !export.transient {
             self.fetch().await?;
@@ -149,7 +155,6 @@ impl Exporter<'_> {
                 push_image(self.engine, &**self.remotes, image, name).await?;
             }
         }
-        out.names.extend(names);
         Ok(())
     }
 
@@ -178,7 +183,11 @@ impl Exporter<'_> {
     async fn archive(&self, export: &Export, image: &Descriptor, format: Format, tar: bool) -> Result<()> {
         self.fetch().await?;
         let images = [(image.clone(), self.names(export))];
-        write_archive(&self.engine.store, &images, format, tar, export.dest.as_deref()).await
+        let writing = write_archive(&self.engine.store, &images, format, tar, export.dest.as_deref());
+        // The disk takes what is in the store while the archive is written.
+        let store = self.engine.store.clone();
+        let durable = async { blocking(move || store.durable()).await.map_err(|e| from_store(e, CANNOT_SYNC)) };
+        try_join(durable, writing).await.map(drop)
     }
 
     async fn load(&self, export: &Export, image: &Descriptor) -> Result<()> {
@@ -223,6 +232,9 @@ pub(crate) async fn push_image(
     let what = format!("cannot push `{}`", name.familiar());
     let repository = engine.client.repository(name);
     copy(image, from, &repository, &CopyOptions::default()).await.map_err(|e| from_oci(e, &what))?;
+    if matches!(name.target(), Target::Digest(_)) {
+        return Ok(());
+    }
     let bytes = cooper_oci::read_all(from, image, image.size).await.map_err(|e| from_oci(e, &what))?;
     let put = repository.put_manifest(name.target(), image.media_type.clone(), bytes).await;
     put.map(drop).map_err(|e| from_oci(e.into(), &what))

@@ -25,14 +25,14 @@ const DIR_MODE: u32 = 0o755;
 pub type Named = (Descriptor, Vec<Reference>);
 
 /// Writes images and all they name as a tar of an OCI layout. What they share is written once.
-pub async fn write_oci_archive(out: &mut (dyn Write + Send), images: &[Named], from: &dyn Blobs) -> Result<()> {
+pub async fn write_oci_archive<W: Write + Send>(out: &mut W, images: &[Named], from: &dyn Blobs) -> Result<()> {
     let plans = plans(images, from).await?;
     write(out, &plans, &[("index.json", index(images)?), ("oci-layout", LAYOUT.to_vec())], from).await
 }
 
 /// Writes images as `docker save` does: an OCI layout with a `manifest.json` beside it, which `docker load` and readers
 /// of either format accept. Each image must have one platform; an index may hold statements about it too.
-pub async fn write_docker_archive(out: &mut (dyn Write + Send), images: &[Named], from: &dyn Blobs) -> Result<()> {
+pub async fn write_docker_archive<W: Write + Send>(out: &mut W, images: &[Named], from: &dyn Blobs) -> Result<()> {
     let plans = plans(images, from).await?;
     let mut entries = Vec::new();
     for (plan, (_, names)) in plans.iter().zip(images) {
@@ -93,8 +93,8 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 /// Blobs in the order of their digests, then the files of the layout.
-async fn write(
-    out: &mut (dyn Write + Send),
+async fn write<W: Write + Send>(
+    out: &mut W,
     plans: &[Plan],
     files: &[(&str, Vec<u8>)],
     from: &dyn Blobs,
@@ -125,7 +125,11 @@ async fn write(
 }
 
 async fn write_blob<W: Write + Send>(tar: &mut TarWriter<W>, descriptor: &Descriptor, from: &dyn Blobs) -> Result<()> {
-    tar.start(&file(blob_path(&descriptor.digest).into(), descriptor.size))?;
+    let entry = file(blob_path(&descriptor.digest).into(), descriptor.size);
+    if let Some(file) = from.known_file(descriptor) {
+        return tar.append_file(&entry, &file);
+    }
+    tar.start(&entry)?;
     let mut check = BlobCheck::new(descriptor);
     let mut body = from.open(descriptor).await?;
     while let Some(chunk) = body.next().await {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{ArgAction, Args};
-use cooper_engine::{Event, EventSink, Outcome, Request};
+use cooper_engine::{DockerfileSource, Event, EventSink, Outcome, Request};
 use cooper_oci::Platform;
 
 use crate::commands::build::unsupported::Unsupported;
@@ -34,11 +34,13 @@ pub(crate) use values::{add_hosts, build_args, key_value};
 /// Build an image from a Dockerfile
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Build {
-    /// Directory of the build's files
+    /// The build's files: a directory, a git repository (`URL.git#REF:DIR`), the address of an archive or of a Dockerfile,
+    /// or `-` for either on standard input
     #[arg(value_name = "PATH")]
     pub(crate) path: String,
 
-    /// Name of the Dockerfile; `-` reads it from standard input [default: PATH/Dockerfile]
+    /// Name of the Dockerfile, in the repository or archive where PATH is one; `-` reads it from standard input, an address
+    /// fetches it [default: PATH/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<String>,
 
@@ -121,7 +123,8 @@ pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
 
-    /// Further context: `NAME=DIR`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIR[:TAG|@DIGEST]`
+    /// Further context: `NAME=DIR`, `NAME=URL.git#REF:DIR`, `NAME=https://FILE`, `NAME=docker-image://IMAGE` or
+    /// `NAME=oci-layout://DIR[:TAG|@DIGEST]`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<String>,
 
@@ -204,16 +207,9 @@ pub(crate) enum TimestampsChoice {
 /// Builds.
 pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
     if let Some(call) = call(&args)? {
-        let (request, _) = request::make(&args, &at.environment, &mut std::io::stdin())?;
-        let mut wanted =
-            cooper_dockerfile::Args::new(request.platforms.first().cloned().unwrap_or_else(Platform::host));
-        wanted.build_args = request.build_args;
-        wanted.target = request.target;
-        let ignore = request.ignore.as_ref().map(|(text, _)| text.as_str());
-        let context = context_of(std::path::Path::new(&request.context_key), ignore);
-        return call.run(&request.dockerfile_name, &request.dockerfile, &wanted, Some(context));
+        return describe(call, &args, at);
     }
-    let (request, session) = request::make(&args, &at.environment, &mut std::io::stdin())?;
+    let (request, session) = request::make(&args, &at.environment, Box::new(std::io::stdin()))?;
     let mode = progress_mode(&args, at)?;
     let colours = !at.environment.is_set("NO_COLOR");
     let progress = Arc::new(Progress::start(mode.fold(output::stderr_is_terminal(), colours)));
@@ -235,6 +231,23 @@ pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
 fn call(args: &Build) -> CommandResult<Option<Call>> {
     let text = if args.check { Some("check") } else { args.call.as_deref() };
     text.filter(|text| *text != "build").map(Call::parse).transpose()
+}
+
+/// Answers `--call` and `--check` instead of building.
+fn describe(call: Call, args: &Build, at: &Surroundings) -> CommandResult {
+    let (request, _) = request::make(args, &at.environment, Box::new(std::io::stdin()))?;
+    if request.dockerfile_source != DockerfileSource::Given {
+        return Err(CommandError::usage(
+            "--call and --check need a Dockerfile that is at hand, not one of a remote context",
+        )
+        .with_hint("fetch it and name it with --file"));
+    }
+    let mut wanted = cooper_dockerfile::Args::new(request.platforms.first().cloned().unwrap_or_else(Platform::host));
+    wanted.build_args = request.build_args;
+    wanted.target = request.target;
+    let ignore = request.ignore.as_ref().map(|(text, _)| text.as_str());
+    let context = context_of(std::path::Path::new(&request.context_key), ignore);
+    call.run(&request.dockerfile_name, &request.dockerfile, &wanted, Some(context))
 }
 
 /// `-q`, else `--progress`, else BUILDKIT_PROGRESS.

@@ -16,12 +16,12 @@ pub(super) fn check_files(args: &Build) -> CommandResult {
     for (flag, path) in files.iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?))) {
         let shown = path.display();
         if path.is_dir() {
-            return Err(CommandError::usage(format!("{flag} `{shown}`: `{shown}` is a directory")));
+            return Err(CommandError::failure(format!("{flag} `{shown}`: `{shown}` is a directory")));
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
             let parent = parent.display();
-            return Err(CommandError::usage(format!("{flag} `{shown}`: there is no directory `{parent}`"))
+            return Err(CommandError::failure(format!("{flag} `{shown}`: there is no directory `{parent}`"))
                 .with_hint(format!("make it: `mkdir -p {parent}`")));
         }
     }

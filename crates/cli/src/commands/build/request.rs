@@ -7,21 +7,21 @@ use std::io::Read;
 
 use clap::Parser;
 use cooper_dockerfile::nearest;
-use cooper_engine::{Request, Timestamps};
+use cooper_engine::{ContextSource, GitSource, Request, Timestamps};
 use cooper_oci::{COMMON_PLATFORMS, Platform, Reference};
 
 use super::exports::{self, Asked};
 use super::{Build, TimestampsChoice, caches, outcome, values};
-use crate::context;
+use crate::context::{self, Place};
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult};
-use crate::session::{LocalSession, MAIN_CONTEXT};
+use crate::session::{LocalSession, MAIN_CONTEXT, SshSource};
 
 /// The request and the session of a command line.
 pub(super) fn make(
     args: &Build,
     environment: &Environment,
-    stdin: &mut dyn Read,
+    stdin: Box<dyn Read + Send>,
 ) -> CommandResult<(Request, LocalSession)> {
     args.unsupported.refuse()?;
     outcome::check_files(args)?;
@@ -41,9 +41,11 @@ pub(super) fn make(
         contexts.insert(name, context);
     }
     let inputs = context::find(&args.path, args.file.as_deref(), stdin)?;
-    let context_key = inputs.context.to_string_lossy().into_owned();
-    session.contexts.insert(MAIN_CONTEXT.to_owned(), inputs.context);
+    let context_key = inputs.key();
+    let context = place(&mut session, inputs.context, environment);
     let request = Request {
+        context,
+        dockerfile_source: inputs.dockerfile_source,
         dockerfile_name: inputs.name,
         dockerfile: inputs.dockerfile,
         ignore: inputs.ignore,
@@ -73,6 +75,33 @@ pub(super) fn make(
     Ok((request, session))
 }
 
+/// Where the main context comes from; what only this process can reach goes into the session.
+fn place(session: &mut LocalSession, context: Place, environment: &Environment) -> ContextSource {
+    match context {
+        Place::Directory(dir) => {
+            session.contexts.insert(MAIN_CONTEXT.to_owned(), dir);
+            ContextSource::Directory
+        }
+        Place::Git(git) => {
+            default_agent(session, &git, environment);
+            ContextSource::Git(git)
+        }
+        Place::Http(url) => ContextSource::Http(url),
+        Place::Archive(archive) => {
+            session.archive = archive;
+            ContextSource::Archive
+        }
+        Place::Empty => ContextSource::Empty,
+    }
+}
+
+/// A repository that is given as the context is reached with the caller's agent, without `--ssh`.
+fn default_agent(session: &mut LocalSession, git: &GitSource, environment: &Environment) {
+    if let Some(socket) = environment.path("SSH_AUTH_SOCK").filter(|_| git.is_ssh() && session.ssh.is_empty()) {
+        session.ssh.insert("default".to_owned(), SshSource::Socket(socket));
+    }
+}
+
 /// The request and the session that `cooper build` with these flags would make.
 pub(crate) fn request_of(flags: &[String], environment: &Environment) -> CommandResult<(Request, LocalSession)> {
     let line = ["cooper", "build"].into_iter().chain(flags.iter().map(String::as_str));
@@ -80,7 +109,7 @@ pub(crate) fn request_of(flags: &[String], environment: &Environment) -> Command
     let crate::args::Command::Build(args) = cli.command else {
         return Err(CommandError::usage("the flags are not those of a build"));
     };
-    make(&args, environment, &mut std::io::empty())
+    make(&args, environment, Box::new(std::io::empty()))
 }
 
 fn session(args: &Build, environment: &Environment) -> CommandResult<LocalSession> {
@@ -170,7 +199,8 @@ pub(crate) fn platform(text: &str) -> CommandResult<Platform> {
 fn epoch(build_args: &BTreeMap<String, String>, environment: &Environment) -> CommandResult<Option<i64>> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let text = build_args.get(NAME).map(String::as_str).or_else(|| environment.get(NAME));
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    // What `context` is, the engine finds out.
+    let Some(text) = text.filter(|text| !text.is_empty() && *text != "context") else { return Ok(None) };
     text.parse()
         .map(Some)
         .map_err(|_| CommandError::usage(format!("{NAME}=`{text}` is not a number of seconds since 1970")))
@@ -202,7 +232,7 @@ mod tests {
         let line = ["cooper", "build"].iter().chain(flags).chain([&path]);
         let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
         let Command::Build(args) = cli.command else { unreachable!("the verb is build") };
-        make(&args, &Environment::of(environment), &mut std::io::empty()).map_err(|error| error.message())
+        make(&args, &Environment::of(environment), Box::new(std::io::empty())).map_err(|error| error.message())
     }
 
     #[test]

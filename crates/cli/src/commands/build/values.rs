@@ -149,6 +149,12 @@ pub(super) fn named_context(text: &str) -> CommandResult<(String, NamedContext, 
     if let Some((scheme, _)) = place.split_once(':').filter(|(scheme, _)| matches!(*scheme, "target" | "input")) {
         return Err(CommandError::usage(format!("--build-context with `{scheme}:` is only for bake files")));
     }
+    if let Some(git) = crate::context::repository(place)? {
+        return Ok((name, NamedContext::Git(git), None));
+    }
+    if crate::context::is_address(place) {
+        return Ok((name, NamedContext::Http(place.to_owned()), None));
+    }
     let dir = crate::context::directory(place)?;
     Ok((name, NamedContext::Local, Some(dir)))
 }
@@ -341,6 +347,15 @@ mod tests {
         for (text, expect) in [
             ("a=docker-image://alpine".to_owned(), NamedContext::Image("alpine".parse().unwrap())),
             (format!("a={shown}"), NamedContext::Local),
+            ("a=https://h/x".to_owned(), NamedContext::Http("https://h/x".to_owned())),
+            (
+                "a=git@h:x#main".to_owned(),
+                NamedContext::Git(cooper_engine::GitSource {
+                    remote: "git@h:x".to_owned(),
+                    reference: Some("main".to_owned()),
+                    ..Default::default()
+                }),
+            ),
             (format!("a=oci-layout://{shown}"), NamedContext::OciLayout(path.clone(), None)),
             (format!("A=oci-layout://{shown}:v1"), NamedContext::OciLayout(path.clone(), Some("v1".into()))),
         ] {
@@ -348,8 +363,15 @@ mod tests {
             assert_eq!((name.as_str(), &context), ("a", &expect), "{text}");
             assert_eq!(dir.is_some(), context == NamedContext::Local);
         }
-        for text in ["a", "=x", "a=https://x", "a=target:x", "a=/no/such", "a=docker-image://BAD", "a=oci-layout:///no"]
-        {
+        for text in [
+            "a",
+            "=x",
+            "a=https://h/x.git#-x",
+            "a=target:x",
+            "a=/no/such",
+            "a=docker-image://BAD",
+            "a=oci-layout:///no",
+        ] {
             assert!(named_context(text).is_err(), "{text}");
         }
     }

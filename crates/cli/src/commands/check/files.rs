@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cooper_dockerfile::lint;
 
 use super::Check;
-use crate::context;
+use crate::context::{self, Place};
 use crate::error::{CommandError, CommandResult};
 
 /// Names at the top of a context that are looked at; rules only ask for a few well-known ones.
@@ -16,6 +16,9 @@ const NAMES_MAX: usize = 10_000;
 
 /// Dockerfiles of one directory; more are no directory of Dockerfiles.
 const FILES_MAX: usize = 1_000;
+
+/// Gives standard input.
+pub(super) type Stdin = fn() -> Box<dyn Read + Send>;
 
 /// A Dockerfile to look at.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(super) struct Source {
 }
 
 /// All Dockerfiles of the command line.
-pub(super) fn sources(args: &Check, stdin: &mut dyn Read) -> CommandResult<Vec<Source>> {
+pub(super) fn sources(args: &Check, stdin: Stdin) -> CommandResult<Vec<Source>> {
     if let Some(file) = &args.file {
         let [.., path] = args.paths.as_slice() else { return Ok(vec![in_context(".", file, stdin)?]) };
         if args.paths.len() > 1 {
@@ -87,7 +90,7 @@ fn is_dockerfile(name: &str) -> bool {
 
 /// A file whose context is its own directory. In another directory than the current one that is a guess, made only if an
 /// ignore file is there.
-fn beside(path: &str, stdin: &mut dyn Read) -> CommandResult<Source> {
+fn beside(path: &str, stdin: Stdin) -> CommandResult<Source> {
     let dir = Path::new(path).parent().filter(|dir| !dir.as_os_str().is_empty());
     let source = in_context(dir.unwrap_or(Path::new(".")).to_string_lossy().as_ref(), path, stdin)?;
     let ignored = source.context.as_ref().is_some_and(|context| context.ignore.is_some());
@@ -97,15 +100,19 @@ fn beside(path: &str, stdin: &mut dyn Read) -> CommandResult<Source> {
     })
 }
 
-fn in_context(dir: &str, file: &str, stdin: &mut dyn Read) -> CommandResult<Source> {
-    let inputs = context::find(dir, Some(file), stdin)?;
+fn in_context(dir: &str, file: &str, stdin: Stdin) -> CommandResult<Source> {
+    let inputs = context::find(dir, Some(file), stdin())?;
+    let Place::Directory(dir) = inputs.context else {
+        return Err(CommandError::usage(format!("`{dir}` is not a directory"))
+            .with_hint("only Dockerfiles at hand are checked: fetch the context first"));
+    };
     let ignore = inputs.ignore.as_ref().map(|(text, _)| text.as_str());
     Ok(Source {
         shown: inputs.name,
         path: (file != "-").then(|| PathBuf::from(file)),
         text: inputs.dockerfile,
-        context: Some(context_of(&inputs.context, ignore)),
-        context_dir: Some(inputs.context),
+        context: Some(context_of(&dir, ignore)),
+        context_dir: Some(dir),
     })
 }
 

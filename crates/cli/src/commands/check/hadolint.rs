@@ -43,7 +43,7 @@ pub(super) fn table(text: &str) -> Result<Table, String> {
     if text.trim().is_empty() {
         return Ok(Table::default());
     }
-    let file: File = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let file: File = yaml_serde::from_str(text).map_err(|error| error.to_string())?;
     let known = |names: Vec<String>| names.into_iter().filter(|name| lint::rule(name).is_some()).collect();
     let fail_on = match file.failure_threshold.as_deref() {
         _ if file.no_fail => Some(Threshold::Never),

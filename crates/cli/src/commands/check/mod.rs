@@ -117,7 +117,7 @@ pub(crate) async fn run(args: Check, at: &Surroundings) -> CommandResult {
 }
 
 async fn check(args: &Check, at: &Surroundings) -> CommandResult {
-    let sources = files::sources(args, &mut std::io::stdin())?;
+    let sources = files::sources(args, || Box::new(std::io::stdin()))?;
     if let Some(text) = &args.call {
         let call = call::Call::parse(text)?;
         let [source] = sources.as_slice() else {

@@ -76,11 +76,8 @@ async fn built(args: &Check, at: &Surroundings, source: &Source, context: &Path,
     let (mut request, session) = build::request_of(&flags, &at.environment)?;
     text.clone_into(&mut request.dockerfile);
     let export = |kind, name: &str| Export {
-        kind,
-        dest: Some(scratch.path().join(name)),
         compression: Compression::None,
-        force_compression: false,
-        names: Vec::new(),
+        ..Export::new(kind, Some(scratch.path().join(name)))
     };
     request.exports = vec![export(ExportKind::Tar, "tree.tar"), export(ExportKind::Oci { tar: false }, "image")];
     let progress = Arc::new(Progress::start(Mode::Quiet.fold(false, false)));
