@@ -4,6 +4,9 @@
 use cooper_dockerfile::{format, parse};
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../crates/dockerfile/tests/format/shape.rs"]
+mod shape;
+
 fuzz_target!(|text: &str| {
     let Ok(formatted) = format(text) else { return };
     let (before, after) = (parse(text).0, parse(&formatted).0);
@@ -14,5 +17,6 @@ fuzz_target!(|text: &str| {
         assert_eq!(words(&before.original), words(&after.original), "{formatted:?}");
         assert_eq!(before.flags().len(), after.flags().len(), "{formatted:?}");
     }
+    assert_eq!(shape::shapes(&before), shape::shapes(&after), "{formatted:?}");
     assert_eq!(format(&formatted).as_deref(), Ok(formatted.as_str()));
 });

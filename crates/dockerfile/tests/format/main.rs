@@ -1,9 +1,11 @@
 //! The formatter: a text in, its one form out; and that the form means what the text meant.
 
-use cooper_dockerfile::ast::{Command, InstructionKind, Run};
+mod shape;
+
 use cooper_dockerfile::{Args, Bases, Evaluation, Severity, evaluate, format, lower, parse};
 use cooper_oci::{ImageConfig, Platform};
 use proptest::prelude::*;
+use shape::shapes;
 
 #[track_caller]
 fn check(text: &str, expect: &str) {
@@ -281,37 +283,7 @@ proptest! {
         if let Ok(formatted) = formatted {
             prop_assert_eq!(format(&formatted).unwrap(), formatted.clone());
             prop_assert_eq!(meaning(&text), meaning(&formatted), "{}", formatted);
-            prop_assert_eq!(commands(&text), commands(&formatted));
+            prop_assert_eq!(shapes(&parse(&text).0), shapes(&parse(&formatted).0), "{}", formatted);
         }
     }
-}
-
-/// The shell commands of a file, quoted text whole and one blank for those outside. Only commands whose quotes are easy to see.
-fn commands(text: &str) -> Vec<String> {
-    let (file, _) = parse(text);
-    let texts = file.instructions.iter().filter_map(|instruction| match &instruction.kind {
-        InstructionKind::Run(Run { command: Command::Shell(text), .. })
-        | InstructionKind::Cmd(Command::Shell(text)) => Some(text.text.as_str()),
-        _ => None,
-    });
-    texts.filter(|text| !text.contains(['\\', '`', '$'])).map(unquoted_blanks_squeezed).collect()
-}
-
-fn unquoted_blanks_squeezed(text: &str) -> String {
-    let (mut out, mut quote) = (String::new(), None);
-    for ch in text.chars() {
-        match quote {
-            None if ch == ' ' || ch == '\t' => {
-                if !out.ends_with('\u{0}') {
-                    out.push('\u{0}');
-                }
-                continue;
-            }
-            None if ch == '\'' || ch == '"' => quote = Some(ch),
-            Some(mark) if mark == ch => quote = None,
-            _ => {}
-        }
-        out.push(ch);
-    }
-    out
 }
