@@ -34,7 +34,7 @@ pub struct Lock {
     pub version: u32,
     /// [`Manifest::lock_inputs`] of the declared file.
     pub inputs: Digest,
-    /// The signed releases that packages come from, by name.
+    /// The signed releases that were read, by name.
     pub releases: BTreeMap<String, LockedRelease>,
     /// Packages by the image's Debian architecture, sorted by name, then architecture.
     pub packages: BTreeMap<String, Vec<LockedPackage>>,

@@ -75,9 +75,6 @@ pub async fn lock(
         }
         packages.insert(architecture.clone(), choose(manifest, architecture, some)?);
     }
-    let used: BTreeSet<&String> =
-        packages.values().flatten().filter_map(|package: &LockedPackage| package.release.as_ref()).collect();
-    releases.retain(|name, _| used.contains(name));
     Ok(Lock { version: LOCK_VERSION, inputs: manifest.lock_inputs(), releases, packages })
 }
 

@@ -81,7 +81,7 @@ impl Net {
             let file = fs::File::open(&path).map_err(|e| Error::at("open", &path, e))?;
             return Ok(body_from_reader(file));
         }
-        let response = self.get(address, 0).await?;
+        let response = self.get_patiently(address).await?;
         if let Some(length) = response.content_length().filter(|length| *length != size) {
             let what = format!("{address} has {length} bytes, {size} were expected");
             return Err(Error::new(ErrorKind::Untrusted, what)
@@ -91,6 +91,18 @@ impl Net {
         let download =
             Download { net: self.clone(), address: address.to_owned(), size, offset: 0, skip: 0, attempt: 1, chunks };
         Ok(futures::stream::unfold(Some(download), step).boxed())
+    }
+
+    /// As [`Net::get`] from the start, again while the fault may pass.
+    async fn get_patiently(&self, address: &str) -> Result<Response> {
+        let mut attempt = 1;
+        loop {
+            match self.get(address, 0).await {
+                Err(error) if error.kind() == ErrorKind::Retry && attempt < ATTEMPTS => pause(attempt).await,
+                outcome => return outcome,
+            }
+            attempt += 1;
+        }
     }
 
     /// Sends the request, from `offset` on, following redirects.

@@ -142,3 +142,33 @@ fn host_suite() -> CommandResult<String> {
             .with_hint("name one in the file: `suite: bookworm`")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_found_as_apt_finds_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("sources.list", "deb http://a/ one main\n");
+        write("sources.list.d/b.list", "deb http://b/ two main\n");
+        write("sources.list.d/c.sources", "Types: deb\nURIs: http://c/\nSuites: three\nComponents: main\n");
+        write("sources.list.d/d.sources.off", "nonsense\n");
+        write("trusted.gpg", "");
+        write("trusted.gpg.d/k.gpg", "x");
+        write("trusted.gpg.d/readme", "x");
+        write("apt.conf.d/10a", "Acquire::http::Proxy \"http://first\";");
+        write("apt.conf.d/20b.off", "Acquire::http::Proxy \"http://second\";");
+        let suites: Vec<String> = sources(dir.path()).unwrap().into_iter().flat_map(|source| source.suites).collect();
+        assert_eq!(suites, ["one", "two", "three"]);
+        assert_eq!(trusted(dir.path()).unwrap(), [dir.path().join("trusted.gpg.d/k.gpg")]);
+        let config = texts(dir.path(), "apt.conf", "apt.conf.d", &["", "conf"]).unwrap();
+        assert_eq!(setting(&config, "Acquire::http::Proxy").as_deref(), Some("http://first"));
+        assert!(sources(&dir.path().join("missing")).unwrap().is_empty());
+    }
+}

@@ -15,6 +15,9 @@ use crate::open;
 use crate::output;
 use crate::surroundings::Surroundings;
 
+/// Digits at the end of a fingerprint that people know a key by.
+const KEY_ID: usize = 16;
+
 /// Brings every package of the lock into the store, each verified by its digest.
 pub(crate) async fn fetch(at: &Surroundings, manifest: &Manifest, lock: &Lock, how: &Prepare) -> CommandResult {
     let store = open::store(at)?;
@@ -61,8 +64,9 @@ impl Shown {
         let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Verified { uri, suite, date, keys } => {
-                let date = human::date(date);
-                output::note(&format!("verified {suite} of {uri}: {date}, signed by {}", keys.join(", ")));
+                let keys: Vec<&str> = keys.iter().map(|key| &key[key.len().saturating_sub(KEY_ID)..]).collect();
+                let (date, keys) = (human::date(date), keys.join(", "));
+                output::note(&format!("verified {suite} of {uri}: {date}, signed by {keys}"));
             }
             Event::Begun { size, .. } => {
                 sums.begun += 1;

@@ -92,7 +92,7 @@ fn print(changes: &[Change], format: Format) -> CommandResult {
         }
         Format::Table => {
             let rows: Vec<_> = changes.iter().map(row).collect();
-            output::data(&sanitise::text(&human::table(&["PACKAGE", "OLD", "NEW", "CVE", "CHANGELOG OF"], &rows)))
+            output::data(&sanitise::text(&human::table(&["PACKAGE", "OLD", "NEW", "CHANGELOG OF", "CVE"], &rows)))
         }
     }
 }
@@ -105,5 +105,5 @@ fn row(change: &Change) -> Vec<String> {
         (cves, _) => cves.join(" "),
     };
     let name = format!("{}:{}", change.name, change.architecture);
-    vec![name, version(&change.old), version(&change.new), cves, version(&change.changelog_of)]
+    vec![name, version(&change.old), version(&change.new), version(&change.changelog_of), cves]
 }
