@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stderr, reason = "skipped tests say why")]
 
+#[path = "e2e/base.rs"]
+mod base;
 #[path = "e2e/basics.rs"]
 mod basics;
 #[path = "e2e/caching.rs"]
