@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Cooper, Out, peer};
+use crate::harness::{Cooper, Out, installed, peer};
 use crate::programs;
 
 /// A document of an OCI layout in the context.
@@ -307,8 +307,15 @@ fn privileged_programs_of_386_run_as_they_are_in_the_same_sandbox() {
     let cooper = Cooper::empty();
     cooper.put("program", programs::i386("narrow\n"));
     executable(&cooper, "program");
-    let out = cooper.build(FOREIGN, &["--platform=linux/386", "-t", "app"]);
-    assert!(out.stderr.contains("narrow"), "{}", out.stderr);
-    assert_eq!(out.ok().code, 0);
+    let mut runtimes = vec!["own"];
+    if installed("runc") {
+        runtimes.push("runc");
+    }
+    for runtime in runtimes {
+        let flags = ["--platform=linux/386", "--no-cache", "-t", "app", "--runtime", runtime];
+        let out = cooper.build(FOREIGN, &flags);
+        assert!(out.stderr.contains("narrow"), "{runtime}: {}", out.stderr);
+        assert_eq!(out.ok().code, 0);
+    }
     assert_eq!(cooper.run(&["run", "app", "/program"]).ok().stdout, "narrow\n");
 }

@@ -21,6 +21,8 @@ use crate::{Error, ErrorKind, Profile, Result, Ulimit};
 
 /// Searched if the environment has no PATH.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The processor in the header of a program.
+const EM_386: [u8; 2] = [3, 0];
 /// Scripts that are the interpreter of a script, as in the kernel.
 const SCRIPTS_MAX: usize = 5;
 /// Bytes looked at to find out what a program is.
@@ -180,17 +182,9 @@ impl Program {
         }
     }
 
-    /// The program, or the interpreter of the script it is, is a 32-bit one.
     fn is_narrow(&self) -> bool {
-        let Some(found) = self.candidates.iter().find(|path| exists(path)) else { return false };
-        let mut file = header(found).unwrap_or_default();
-        for _ in 0..SCRIPTS_MAX {
-            match interpreter(&file).filter(|_| file.starts_with(b"#!")).and_then(|name| CString::new(name).ok()) {
-                Some(name) => file = header(&name).unwrap_or_default(),
-                None => break,
-            }
-        }
-        file.starts_with(b"\x7fELF\x01")
+        let found = self.candidates.iter().find(|path| exists(path));
+        found.is_some_and(|path| is_narrow(path.clone(), &mut header))
     }
 
     fn absent(&self) -> Error {
@@ -204,6 +198,32 @@ impl Program {
             error
         }
     }
+}
+
+/// The program, or the interpreter of the script it is, is one of i386; 32-bit ones of other processors run in an emulator,
+/// which is of this. `header` gives the start of a file.
+fn is_narrow(program: CString, header: &mut dyn FnMut(&CString) -> Option<Vec<u8>>) -> bool {
+    let mut file = header(&program).unwrap_or_default();
+    for _ in 0..SCRIPTS_MAX {
+        match interpreter(&file).filter(|_| file.starts_with(b"#!")).and_then(|name| CString::new(name).ok()) {
+            Some(name) => file = header(&name).unwrap_or_default(),
+            None => break,
+        }
+    }
+    file.starts_with(b"\x7fELF\x01") && file.get(18..20) == Some(&EM_386)
+}
+
+/// The same of a step that another runtime will start in this tree.
+pub(crate) fn starts_narrow(spec: &Spec, tree: &mut Tree) -> bool {
+    let path = spec.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH="));
+    let mut header = |path: &CString| {
+        let path = path.to_str().ok()?;
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", spec.cwd) };
+        tree.head(&path, MAX_HEADER)
+    };
+    let names = spec.args.first().map(|name| candidates(name, path)).unwrap_or_default();
+    let found = names.into_iter().filter_map(|name| CString::new(name).ok()).find(|name| header(name).is_some());
+    found.is_some_and(|name| is_narrow(name, &mut header))
 }
 
 /// Looks a user up in the files of a root.
@@ -317,6 +337,33 @@ mod tests {
         check("x", Some("/a::"), &["/a/x", "./x", "./x"]);
         check("./x", Some("/a"), &["./x"]);
         assert_eq!(candidates("x", None).len(), 6);
+    }
+
+    #[test]
+    fn only_programs_of_386_are_narrow() {
+        let elf = |class: u8, machine: u8| {
+            let mut file = vec![0x7f, b'E', b'L', b'F', class];
+            file.resize(18, 0);
+            file.extend([machine, 0]);
+            file
+        };
+        let check = |path: &str, expect| {
+            let mut header = |path: &CString| match path.to_str().unwrap() {
+                "/386" => Some(elf(1, 3)),
+                "/amd64" => Some(elf(2, 62)),
+                "/x32" => Some(elf(1, 62)),
+                "/arm" => Some(elf(1, 40)),
+                "/script" => Some(b"#!/386 -e\n".to_vec()),
+                "/loop" => Some(b"#!/loop\n".to_vec()),
+                _ => None,
+            };
+            assert_eq!(is_narrow(CString::new(path).unwrap(), &mut header), expect, "{path}");
+        };
+        for (path, expect) in [("/386", true), ("/script", true), ("/amd64", false), ("/x32", false), ("/arm", false)] {
+            check(path, expect);
+        }
+        check("/loop", false);
+        check("/none", false);
     }
 
     #[test]

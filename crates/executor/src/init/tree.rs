@@ -96,6 +96,18 @@ impl Tree {
         if content.len() as u64 > max { Err(odd()) } else { Ok(Some(content)) }
     }
 
+    /// The first `max` bytes of a regular file; nothing if it cannot be read.
+    pub(crate) fn head(&mut self, path: &str, max: u64) -> Option<Vec<u8>> {
+        let found = self.resolve(path, Missing::Refuse).ok()?;
+        let stat = rustix::fs::fstat(&found.fd).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return None;
+        }
+        let mut content = Vec::new();
+        found.reopen(&stat).ok()?.take(max).read_to_end(&mut content).ok()?;
+        Some(content)
+    }
+
     /// Takes the stubs away again, with whatever this mount namespace has on them. What the step has put into one
     /// stays. Changes the working directory.
     pub(super) fn remove_stubs(&mut self) {

@@ -37,6 +37,8 @@ pub(super) struct Extras {
     pub(super) limits: Limits,
     /// Name of the container.
     pub(super) id: String,
+    /// Its program is a 32-bit one.
+    pub(super) narrow: bool,
 }
 
 /// The config.json of a step.
@@ -136,6 +138,9 @@ fn linux(spec: &Spec, extras: &Extras) -> Value {
     }
     if spec.profile.filtered {
         linux["seccomp"] = seccomp();
+        if extras.narrow && cfg!(target_arch = "x86_64") {
+            linux["seccomp"]["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
+        }
     }
     if let Some(parent) = &extras.limits.parent {
         linux["cgroupsPath"] = json!(format!("/{}/{}", parent.trim_matches('/'), extras.id));

@@ -21,7 +21,7 @@ use serde_json::Value;
 use self::config::{Extras, NamedMount};
 use crate::cgroup::{Meter, check_parent};
 use crate::init::device;
-use crate::init::exec::account;
+use crate::init::exec::{account, starts_narrow};
 use crate::init::rootfs::{hostname, hosts};
 use crate::init::tree::{Missing, Tree};
 use crate::init::user::Account;
@@ -110,8 +110,9 @@ struct Step<'s> {
 fn launch(bundle: &Bundle, tree: &mut Tree, root: &Path, step: &Step<'_>, streams: Vec<OwnedFd>) -> Result<Child> {
     let spec = step.spec;
     let (mounts, devices) = bundle.mounts(spec, step.fds)?;
-    let extras = Extras { devices, limits: step.extras.limits.clone(), id: step.extras.id.clone() };
     let account = prepare(tree, spec, &mounts)?;
+    let narrow = starts_narrow(spec, tree);
+    let extras = Extras { devices, narrow, limits: step.extras.limits.clone(), id: step.extras.id.clone() };
     let text = config::config(&root.to_string_lossy(), spec, &account, &mounts, &extras);
     bundle.write("config.json", text.to_string().as_bytes(), (0o600, 0, 0))?;
     bundle.spawn(streams)
