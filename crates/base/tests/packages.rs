@@ -69,7 +69,8 @@ fn every_compression_of_a_package_is_read() {
     };
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
     let plain = |bytes: &[u8]| bytes.to_vec();
-    let ways: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 4] = [("", &plain), (".gz", &gzip), (".xz", &xz), (".zst", &zstd)];
+    type Pack<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let ways: [(&str, Pack<'_>); 4] = [("", &plain), (".gz", &gzip), (".xz", &xz), (".zst", &zstd)];
     for (extension, pack) in ways {
         let names = (format!("control.tar{extension}"), format!("data.tar{extension}"));
         let members = [("debian-binary", &b"2.0\n"[..]), (&names.0, &pack(&control_tar)), (&names.1, &pack(&data_tar))];

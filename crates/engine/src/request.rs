@@ -81,6 +81,7 @@ pub struct Entitlements {
 
 /// `--build-context name=..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a build names a handful of contexts")]
 pub enum NamedContext {
     /// A directory, asked for through [`crate::Session::context`] by its name.
     Local,
