@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_told_with_the_kinds_there_are() {
-        for text in ["", "oci:", "UPPER/x", "docker://", "dir:"] {
+        for text in ["", "oci:", "a/UPPER", "docker://", "dir:"] {
             let error = text.parse::<Location>().unwrap_err();
             assert!(!error.hints.is_empty(), "{text}: {error}");
         }
