@@ -39,6 +39,8 @@ pub(crate) enum Command {
     #[command(visible_alias = "b")]
     Build(Box<commands::build::Build>),
     Base(commands::base::Base),
+    Check(Box<commands::check::Check>),
+    Fmt(commands::fmt::Fmt),
     #[command(visible_alias = "ls")]
     Images(commands::images::Images),
     Pull(commands::pull::Pull),
@@ -68,9 +70,11 @@ impl Command {
     /// The verb reads or writes the store, whose files may belong to ids that only a user namespace gives.
     pub(crate) fn needs_store(&self) -> bool {
         match self {
-            Self::Doctor(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Doctor(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) | Self::Fmt(_) => false,
             Self::Base(base) => base.needs_store(),
             Self::Tags(_) | Self::Login(_) | Self::Logout(_) => false,
+            Self::Check(check) => check.builds(),
+            Self::Build(build) => !build.only_reads(),
             Self::Store(store) => !store.only_prints_path(),
             _ => true,
         }

@@ -1,54 +1,159 @@
-//! Finds the build's context, Dockerfile and ignore file on disk, with errors that say what to do.
+//! Finds what a build's arguments mean: the context, the Dockerfile and the ignore file, with errors that say what to do.
 //!
-//! Knows nothing of what is in them.
+//! Knows nothing of what is in them, and fetches nothing.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use cooper_engine::{DockerfileSource, GitSource, without_password};
 
 use crate::error::{CommandError, CommandResult};
+use crate::session::Sent;
 
 /// Largest Dockerfile or ignore file read: a hundred times the largest known; protects the parser.
 const TEXT_MAX: u64 = 1 << 20;
 
+/// Bytes of standard input that tell an archive from a Dockerfile: one tar header.
+const HEAD: u64 = 512;
+
+/// Where the main context is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// A directory, canonical.
+    Directory(PathBuf),
+    /// A git repository.
+    Git(GitSource),
+    /// An address.
+    Http(String),
+    /// An archive on standard input.
+    Archive(Sent),
+    /// Nowhere: there is only a Dockerfile.
+    Empty,
+}
+
 /// What a build starts from.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Inputs {
-    /// The context directory, canonical.
-    pub(crate) context: PathBuf,
-    /// The Dockerfile's name, for messages.
+    /// The main context.
+    pub(crate) context: Place,
+    /// Where the Dockerfile is.
+    pub(crate) dockerfile_source: DockerfileSource,
+    /// The Dockerfile's name: for messages, or to find it in the context.
     pub(crate) name: String,
-    /// Its text.
+    /// Its text, if it is here.
     pub(crate) dockerfile: String,
     /// Text and name of the ignore file.
     pub(crate) ignore: Option<(String, String)>,
 }
 
-/// Looks up what `cooper build -f FILE PATH` means; `-f -` reads the Dockerfile from `stdin`.
-pub(crate) fn find(path: &str, file: Option<&str>, stdin: &mut dyn Read) -> CommandResult<Inputs> {
+impl Inputs {
+    /// What two builds of the same thing have in common.
+    pub(crate) fn key(&self) -> String {
+        match &self.context {
+            Place::Directory(dir) => dir.to_string_lossy().into_owned(),
+            Place::Git(git) => git.shown(),
+            Place::Http(url) => without_password(url.split('?').next().unwrap_or_default()),
+            Place::Archive(_) | Place::Empty => "-".to_owned(),
+        }
+    }
+}
+
+/// Looks up what `cooper build -f FILE PATH` means; `-` is `stdin`.
+pub(crate) fn find(path: &str, file: Option<&str>, stdin: Box<dyn Read + Send>) -> CommandResult<Inputs> {
+    if path == "-" {
+        return from_stdin(file, stdin);
+    }
+    if let Some(git) = repository(path)? {
+        return remote(Place::Git(git), file, stdin);
+    }
+    if is_address(path) {
+        return remote(Place::Http(path.to_owned()), file, stdin);
+    }
     let context = directory(path)?;
-    let (name, dockerfile, beside) = match file {
-        Some("-") => ("<stdin>".to_owned(), read_text(stdin, "the Dockerfile on standard input")?, None),
-        Some(file) => {
-            refuse_remote(file, "a Dockerfile")?;
-            (file.to_owned(), read_file(Path::new(file))?, Some(PathBuf::from(file)))
-        }
-        None => {
-            let found = default_dockerfile(&context, path)?;
-            let name = found.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            (name, read_file(&found)?, Some(found))
-        }
+    let beside = match file {
+        None => Some(default_dockerfile(&context, path)?),
+        Some("-") => None,
+        Some(file) => Some(PathBuf::from(file)).filter(|_| !is_address(file)),
     };
     let ignore = ignore_file(&context, beside.as_deref())?;
-    Ok(Inputs { context, name, dockerfile, ignore })
+    let name = |found: &Path| found.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut inputs = match (file, &beside) {
+        (None, Some(found)) => local(name(found), read_file(found)?),
+        (Some(file), _) => dockerfile(file, stdin)?,
+        (None, None) => return Err(CommandError::failure(format!("there is no Dockerfile in `{path}`"))),
+    };
+    (inputs.context, inputs.ignore) = (Place::Directory(context), ignore);
+    Ok(inputs)
+}
+
+/// A context that is fetched. `-f` names a file of it, unless that is absolute, an address, or standard input.
+fn remote(context: Place, file: Option<&str>, stdin: Box<dyn Read + Send>) -> CommandResult<Inputs> {
+    let inputs = match file {
+        Some(file) if file == "-" || file.starts_with('/') || is_address(file) => dockerfile(file, stdin)?,
+        file => Inputs {
+            dockerfile_source: DockerfileSource::Context,
+            ..local(file.unwrap_or_default().to_owned(), String::new())
+        },
+    };
+    Ok(Inputs { context, ..inputs })
+}
+
+/// Standard input is an archive, which is the context, or else a Dockerfile, which needs none.
+fn from_stdin(file: Option<&str>, mut stdin: Box<dyn Read + Send>) -> CommandResult<Inputs> {
+    if file == Some("-") {
+        return Err(CommandError::usage("standard input cannot be both the context and the Dockerfile"));
+    }
+    let mut head = Vec::new();
+    let cannot = |error| CommandError::failure("cannot read standard input").with_source(error);
+    stdin.as_mut().take(HEAD).read_to_end(&mut head).map_err(cannot)?;
+    let is_archive = cooper_oci::detect(&head).is_some();
+    let whole: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(stdin));
+    if is_archive {
+        return remote(Place::Archive(Sent(Mutex::new(Some(whole)))), file, Box::new(std::io::empty()));
+    }
+    if let Some(file) = file {
+        let error =
+            CommandError::usage("standard input is no archive, so it is the Dockerfile, but `-f` names another");
+        return Err(error.with_hint(format!("leave out `-f {file}`, or send an archive: `tar -c . | cooper build -`")));
+    }
+    dockerfile("-", whole)
+}
+
+/// The Dockerfile that `-f` names outside of a fetched context.
+fn dockerfile(file: &str, mut stdin: Box<dyn Read + Send>) -> CommandResult<Inputs> {
+    if file == "-" {
+        return Ok(local("<stdin>".to_owned(), read_text(&mut stdin, "the Dockerfile on standard input")?));
+    }
+    if is_address(file) {
+        let source = DockerfileSource::Http(file.to_owned());
+        return Ok(Inputs { dockerfile_source: source, ..local(file.to_owned(), String::new()) });
+    }
+    if let Some(git) = repository(file)? {
+        let error = CommandError::usage(format!(
+            "a Dockerfile in a repository (`{}`) needs the repository as the context",
+            git.shown()
+        ));
+        return Err(error.with_hint("cooper build -f FILE URL.git#REF"));
+    }
+    Ok(local(file.to_owned(), read_file(Path::new(file))?))
+}
+
+/// A Dockerfile with its text, and no context.
+fn local(name: String, dockerfile: String) -> Inputs {
+    Inputs { context: Place::Empty, dockerfile_source: DockerfileSource::Given, name, dockerfile, ignore: None }
+}
+
+/// The text of a Dockerfile by itself; `-` is `stdin`.
+pub(crate) fn read_dockerfile(file: &str, stdin: &mut dyn Read) -> CommandResult<String> {
+    match file {
+        "-" => read_text(stdin, "the Dockerfile on standard input"),
+        file => read_file(Path::new(file)),
+    }
 }
 
 /// A local directory given on the command line, canonical.
 pub(crate) fn directory(path: &str) -> CommandResult<PathBuf> {
-    if path == "-" {
-        return Err(CommandError::failure("a context on standard input is not supported yet")
-            .with_hint("to read only the Dockerfile from there: `cooper build -f - .`"));
-    }
-    refuse_remote(path, "a context")?;
     let canonical = std::fs::canonicalize(path).map_err(|error| {
         CommandError::failure(format!("cannot find the context `{path}`"))
             .with_source(error)
@@ -61,13 +166,19 @@ pub(crate) fn directory(path: &str) -> CommandResult<PathBuf> {
     Ok(canonical)
 }
 
-fn refuse_remote(path: &str, what: &str) -> CommandResult {
-    let remote = ["http://", "https://", "git://", "ssh://", "git@", "github.com/"];
-    if remote.iter().any(|prefix| path.starts_with(prefix)) {
-        let error = CommandError::failure(format!("{what} from a remote address (`{path}`) is not supported yet"));
-        return Err(error.with_hint("clone or download it first"));
+/// The git repository that a place is; `None` for anything else.
+pub(crate) fn repository(place: &str) -> CommandResult<Option<GitSource>> {
+    // What is on disk is not to be taken for an address: `github.com/x/y` may be a checkout.
+    if Path::new(place).exists() {
+        return Ok(None);
     }
-    Ok(())
+    let wrong = |why| CommandError::usage(format!("the context `{}`: {why}", without_password(place)));
+    GitSource::parse_context(place).transpose().map_err(wrong)
+}
+
+/// An address that is no repository.
+pub(crate) fn is_address(place: &str) -> bool {
+    (place.starts_with("http://") || place.starts_with("https://")) && GitSource::parse(place).is_none()
 }
 
 fn default_dockerfile(context: &Path, path: &str) -> CommandResult<PathBuf> {
@@ -115,7 +226,8 @@ fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> CommandResult<Optio
     Ok(Some((read_file(&file)?, name)))
 }
 
-fn read_file(path: &Path) -> CommandResult<String> {
+/// The text of a file of at most [`TEXT_MAX`] bytes.
+pub(crate) fn read_file(path: &Path) -> CommandResult<String> {
     let shown = path.display();
     let failed = |error| CommandError::failure(format!("cannot read `{shown}`")).with_source(error);
     let metadata = std::fs::metadata(path).map_err(failed)?;
@@ -156,13 +268,14 @@ mod tests {
         let dir = tree(files);
         let path = dir.path().to_str().unwrap();
         let file = file.map(|file| if file == "-" { file.to_owned() } else { format!("{path}/{file}") });
-        let found = find(path, file.as_deref(), &mut &b"FROM stdin"[..]);
+        let found = find(path, file.as_deref(), Box::new(&b"FROM stdin"[..]));
         match (found, expect) {
             (Ok(found), Ok((name, text, ignore))) => {
                 assert!(found.name.ends_with(name), "{}", found.name);
                 assert_eq!(found.dockerfile, text);
                 assert_eq!(found.ignore.as_ref().map(|(text, _)| text.as_str()), ignore);
-                assert_eq!(found.context, std::fs::canonicalize(dir.path()).unwrap());
+                let context = std::fs::canonicalize(dir.path()).unwrap();
+                assert!(matches!(found.context, Place::Directory(found) if found == context));
             }
             (Err(error), Err(expect)) => assert!(error.message().contains(expect), "{}", error.message()),
             (found, expect) => panic!("{found:?} is not {expect:?}"),
@@ -201,16 +314,71 @@ mod tests {
     fn refuses_contexts_it_cannot_read() {
         let dir = tree(&[("file", "")]);
         let file = dir.path().join("file").to_str().unwrap().to_owned();
-        for (path, expect) in [
-            ("-", "standard input is not supported yet"),
-            ("https://example.invalid/x.git", "not supported yet"),
-            ("git@example.invalid:x", "not supported yet"),
-            ("no/such/dir", "cannot find the context `no/such/dir`"),
-            (file.as_str(), "is not a directory"),
-        ] {
+        for (path, expect) in
+            [("no/such/dir", "cannot find the context `no/such/dir`"), (file.as_str(), "is not a directory")]
+        {
             let error = directory(path).unwrap_err();
             assert!(error.what.contains(expect), "{path}: {}", error.what);
         }
+    }
+
+    /// What `cooper build -f FILE PATH` starts from, in a word, and where its Dockerfile is.
+    fn place(path: &str, file: Option<&str>, stdin: &'static [u8]) -> String {
+        let found = match find(path, file, Box::new(stdin)) {
+            Ok(found) => found,
+            Err(error) => return error.message(),
+        };
+        let key = found.key();
+        let context = match found.context {
+            Place::Directory(_) => "directory",
+            Place::Git(_) => "git",
+            Place::Http(_) => "http",
+            Place::Archive(_) => "archive",
+            Place::Empty => "empty",
+        };
+        let dockerfile = match found.dockerfile_source {
+            DockerfileSource::Given => format!("text {:?} of {}", found.dockerfile, found.name),
+            DockerfileSource::Context => format!("file {:?}", found.name),
+            DockerfileSource::Http(url) => url,
+        };
+        format!("{context} {key}: {dockerfile}")
+    }
+
+    #[test]
+    fn contexts_that_are_fetched_or_sent() {
+        let tar: &[u8] = b"\x1f\x8b\x08 and more";
+        let text: &[u8] = b"FROM x";
+        for (path, file, stdin, expect) in [
+            ("https://u:p@h/a.git#main:d", None, text, "git https://h/a.git#main:d: file \"\""),
+            ("git@h:a", Some("x/Dockerfile"), text, "git git@h:a: file \"x/Dockerfile\""),
+            ("https://h/a.git", Some("-"), text, "git https://h/a.git: text \"FROM x\" of <stdin>"),
+            ("https://h/a.git", Some("https://h/D"), text, "git https://h/a.git: https://h/D"),
+            ("github.com/a/b", None, text, "git https://github.com/a/b: file \"\""),
+            ("https://u:p@h/a.tgz?token=x", None, text, "http https://h/a.tgz: file \"\""),
+            ("-", None, tar, "archive -: file \"\""),
+            ("-", Some("D"), tar, "archive -: file \"D\""),
+            ("-", None, text, "empty -: text \"FROM x\" of <stdin>"),
+            ("-", Some("D"), text, "error: standard input is no archive"),
+            ("-", Some("-"), text, "error: standard input cannot be both"),
+            (
+                "https://h/a.git#-x",
+                None,
+                text,
+                "error: the context `https://h/a.git#-x`: `-x` is not the name of a branch",
+            ),
+            ("https://h/a.tgz", Some("/no/such/file"), text, "error: cannot read `/no/such/file`"),
+        ] {
+            let found = place(path, file, stdin);
+            assert!(found.starts_with(expect), "{path} {file:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_dockerfile_may_be_anywhere() {
+        let dir = tree(&[("Dockerfile", "FROM a")]);
+        let path = dir.path().to_str().unwrap();
+        assert!(place(path, Some("https://h/D"), b"").ends_with(": https://h/D"));
+        assert!(place(path, Some("https://h/a.git#main"), b"").contains("needs the repository as the context"));
     }
 
     #[test]

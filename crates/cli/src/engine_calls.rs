@@ -2,14 +2,14 @@
 //!
 //! Knows how to open what the engine works with, and nothing of how it works.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_engine::{
-    BaseOutcome, BaseRequest, Carried, Carry, Container, Engine, EventSink, Explanation, Format, Outcome, Request,
-    RunRequest, Session, State,
+    BaseOutcome, BaseRequest, Carried, Carry, Container, Devices, Engine, EventSink, Explanation, Format, Outcome,
+    Request, RunRequest, Session, State,
 };
-use cooper_oci::{Blobs, Descriptor, ImageConfig, Manifest, Platform, Reference};
+use cooper_oci::{Blobs, Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
 use cooper_store::{Image, SnapshotKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,12 +21,24 @@ use crate::store_calls;
 use crate::surroundings::Surroundings;
 
 /// How steps are run and filesystems are put together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Machinery {
     /// `--runtime`.
     pub(crate) runtime: RuntimeChoice,
     /// `--snapshotter`.
     pub(crate) snapshotter: SnapshotterChoice,
+    /// `--cdi-spec-dir`.
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+}
+
+/// Where devices are described unless something else is said; the later count more. BuildKit's list.
+const CDI_SPEC_DIRS: [&str; 3] = ["/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"];
+
+fn devices(dirs: Vec<PathBuf>) -> Devices {
+    match dirs.is_empty() {
+        true => Devices::in_dirs(CDI_SPEC_DIRS.map(PathBuf::from)),
+        false => Devices::in_dirs(dirs),
+    }
 }
 
 /// `--runtime`.
@@ -63,8 +75,11 @@ fn engine(at: &Surroundings, machinery: Machinery) -> CommandResult<Engine> {
         store: open::store_with(at, kind)?,
         executor: open::executor(at, machinery.runtime)?,
         client: open::client(at)?,
+        git: open::git(at),
         clock: crate::human::now,
         resolv_conf: open::resolv_conf(),
+        search: at.search_path(),
+        devices: Arc::new(devices(machinery.cdi_spec_dirs)),
     })
 }
 
@@ -142,18 +157,24 @@ async fn remote_document<T: DeserializeOwned>(from: &dyn Blobs, descriptor: &Des
     serde_json::from_slice(&bytes).map_err(|error| wrong().with_source(error))
 }
 
-/// Writes an image as an archive to a file or, without one, to standard output.
-pub(crate) async fn save(at: &Surroundings, images: &[String], dest: Option<&Path>, oci: bool) -> CommandResult {
+/// Writes images as an archive to a file or, without one, to standard output.
+pub(crate) async fn save(
+    at: &Surroundings,
+    images: &[String],
+    platform: Option<&Platform>,
+    dest: Option<&Path>,
+    oci: bool,
+) -> CommandResult {
     let engine = engine(at, Machinery::default())?;
     let format = if oci { Format::Oci } else { Format::Docker };
-    Ok(cooper_engine::save(&engine, images, format, dest).await?)
+    Ok(cooper_engine::save(&engine, images, platform, format, dest).await?)
 }
 
 /// Takes the images of an archive or, without one, of standard input into the store.
-pub(crate) async fn load(at: &Surroundings, from: Option<&Path>) -> CommandResult<Vec<Reference>> {
+pub(crate) async fn load(at: &Surroundings, from: Option<&Path>) -> CommandResult<Vec<(Vec<Reference>, Digest)>> {
     let engine = engine(at, Machinery::default())?;
     let loaded = cooper_engine::load(&engine, from).await?;
-    Ok(loaded.into_iter().flat_map(|(names, _)| names).collect())
+    Ok(loaded.into_iter().map(|(names, descriptor)| (names, descriptor.digest)).collect())
 }
 
 /// Why the steps of a build ran: the last build without a name, compared with another if one is given.

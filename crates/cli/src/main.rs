@@ -13,14 +13,17 @@ mod environment;
 mod error;
 mod hosts;
 mod human;
+mod limits;
 mod open;
 mod output;
 mod progress;
 mod rows;
 mod sanitise;
 mod session;
+mod ssh_keys;
 mod store_calls;
 mod surroundings;
+mod template;
 mod terminal;
 
 use std::process::ExitCode;

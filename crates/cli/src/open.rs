@@ -2,10 +2,12 @@
 //!
 //! Knows nothing of what they do with it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_base::sources::{Net, NetOptions};
+use cooper_engine::GitProgram;
 use cooper_executor::{Executor, IdMap, Namespaces, Runtime};
 use cooper_registry::{Client, ClientOptions, Credentials, Fixed, Proxies};
 use cooper_store::{OpenOptions, Ownership, SnapshotKind, Store};
@@ -99,6 +101,20 @@ pub(crate) async fn net(at: &Surroundings, proxies: Proxies) -> CommandResult<Ne
     let client = Client::new(ClientOptions { proxies, ..options });
     let client = if at.offline { None } else { Some(client.http().await?) };
     Ok(Net::new(NetOptions { client, idle_timeout }))
+}
+
+/// The way to git repositories: of the environment it sees the search path, the proxies and the trusted certificates.
+pub(crate) fn git(at: &Surroundings) -> GitProgram {
+    let search = at.search_path();
+    let names = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"];
+    let names = names.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()]);
+    let mut variables: Vec<(OsString, OsString)> =
+        names.filter_map(|name| Some((name.clone().into(), at.environment.get(&name)?.into()))).collect();
+    variables.extend(at.environment.path("SSL_CERT_FILE").map(|file| ("GIT_SSL_CAINFO".into(), file.into())));
+    variables.extend(std::env::join_paths(&search).ok().map(|path| ("PATH".into(), path)));
+    let known_hosts = at.environment.path("HOME").map(|home| home.join(".ssh/known_hosts"));
+    let known_hosts = known_hosts.filter(|file| file.is_file());
+    GitProgram { program: find_program("git", &search), variables, known_hosts }
 }
 
 /// The name servers that steps see, as the host has them: steps share its network.

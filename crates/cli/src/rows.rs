@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of the store and the engine.
 
+use std::collections::BTreeMap;
+
 use cooper_oci::{Digest, Reference};
 
 /// An image in the store.
@@ -17,6 +19,8 @@ pub(crate) struct ImageRow {
     pub(crate) created: Option<i64>,
     /// Bytes of its config and layers as they are kept.
     pub(crate) size: u64,
+    /// Its labels.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// One line of an image's history.

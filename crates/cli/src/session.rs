@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use cooper_engine::{Error, ErrorKind, Result};
@@ -12,6 +14,7 @@ use cooper_registry::Credentials;
 
 use crate::credentials::Files;
 use crate::environment::Environment;
+use crate::ssh_keys::KeyAgent;
 
 /// Largest secret: BuildKit's own limit.
 const SECRET_MAX: u64 = 500 * 1024;
@@ -37,15 +40,36 @@ impl fmt::Debug for SecretSource {
     }
 }
 
+/// Where an ssh agent comes from.
+#[derive(Debug)]
+pub(crate) enum SshSource {
+    /// One that listens here.
+    Socket(PathBuf),
+    /// Keys of files.
+    Keys(KeyAgent),
+}
+
+/// An archive on standard input, until somebody takes it.
+#[derive(Default)]
+pub(crate) struct Sent(pub(crate) Mutex<Option<Box<dyn Read + Send>>>);
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sent(..)")
+    }
+}
+
 /// The command line as a session.
 #[derive(Debug, Default)]
 pub(crate) struct LocalSession {
     /// Directories by context name.
     pub(crate) contexts: BTreeMap<String, PathBuf>,
+    /// The main context, where it is an archive on standard input.
+    pub(crate) archive: Sent,
     /// Secrets by id.
     pub(crate) secrets: BTreeMap<String, SecretSource>,
-    /// Agent sockets by id.
-    pub(crate) ssh: BTreeMap<String, PathBuf>,
+    /// Agents by id.
+    pub(crate) ssh: BTreeMap<String, SshSource>,
     /// Where credentials are looked for.
     pub(crate) credentials: Files,
 }
@@ -66,6 +90,11 @@ impl cooper_engine::Session for LocalSession {
         })
     }
 
+    async fn archive(&self) -> Result<Box<dyn Read + Send>> {
+        let archive = self.archive.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        archive.ok_or_else(|| Error::new(ErrorKind::User, "standard input was read already"))
+    }
+
     async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
         match self.secrets.get(id) {
             None => Ok(None),
@@ -75,7 +104,10 @@ impl cooper_engine::Session for LocalSession {
     }
 
     async fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>> {
-        Ok(self.ssh.get(id).cloned())
+        Ok(self.ssh.get(id).map(|source| match source {
+            SshSource::Socket(path) => path.clone(),
+            SshSource::Keys(agent) => agent.socket(),
+        }))
     }
 
     async fn credentials(&self, registry: &str) -> Result<Option<Credentials>> {
@@ -89,7 +121,6 @@ impl cooper_engine::Session for LocalSession {
 }
 
 fn read_secret(id: &str, path: &Path) -> std::result::Result<Vec<u8>, Box<Error>> {
-    use std::io::Read;
     let what = format!("cannot read secret `{id}` from `{}`", path.display());
     let file = std::fs::File::open(path).map_err(|e| Error::new(ErrorKind::User, what.clone()).with_source(e))?;
     let mut value = Vec::new();

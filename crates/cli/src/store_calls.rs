@@ -2,7 +2,7 @@
 //!
 //! Turns the store's values into the rows the verbs print. Knows nothing of arguments, printing or builds.
 
-use cooper_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference};
+use cooper_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, best};
 use cooper_store::{ErrorKind, Image, PruneOptions, Report, Store};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -22,6 +22,15 @@ pub(crate) fn images(at: &Surroundings) -> CommandResult<Vec<ImageRow>> {
     Ok(store.images()?.into_iter().map(|image| image_row(&store, image)).collect())
 }
 
+/// When the image that a person means was made.
+pub(crate) fn created(at: &Surroundings, text: &str) -> CommandResult<i64> {
+    let store = open::store(at)?;
+    let image = store.resolve(text)?;
+    image_row(&store, image)
+        .created
+        .ok_or_else(|| CommandError::failure(format!("`{text}` does not say when it was made")))
+}
+
 /// A document that cannot be read leaves its cells empty: one broken image must not hide the others.
 fn image_row(store: &Store, image: Image) -> ImageRow {
     let digest = image.descriptor.digest.clone();
@@ -32,6 +41,7 @@ fn image_row(store: &Store, image: Image) -> ImageRow {
         digest,
         created: opened.as_ref().and_then(|(_, config)| human::parse_date(config.created.as_deref()?)),
         size: opened.as_ref().map_or(0, |(manifest, _)| size(manifest)),
+        labels: opened.map(|(_, config)| config.config.labels).unwrap_or_default(),
     }
 }
 
@@ -53,9 +63,8 @@ fn choose(store: &Store, index: &Descriptor) -> CommandResult<Digest> {
     let list: Index = document(store, &index.digest)?;
     let host = Platform::host();
     let here = |wanted: &Descriptor| wanted.media_type.is_manifest() && store.has_blob(&wanted.digest).unwrap_or(false);
-    let serves = |wanted: &&Descriptor| wanted.platform.as_ref().is_some_and(|platform| platform.serves(&host));
     let manifests: Vec<&Descriptor> = list.manifests.iter().filter(|manifest| here(manifest)).collect();
-    let chosen = manifests.iter().copied().find(serves).or(manifests.first().copied());
+    let chosen = best(&manifests, &host).or(manifests.first().copied());
     let chosen = chosen
         .ok_or_else(|| CommandError::failure(format!("no image of the index {} is in the store", index.digest)))?;
     Ok(chosen.digest.clone())

@@ -11,6 +11,8 @@ mod base;
 mod basics;
 #[path = "e2e/caching.rs"]
 mod caching;
+#[path = "e2e/check.rs"]
+mod check;
 #[path = "e2e/containers.rs"]
 mod containers;
 #[path = "e2e/errors.rs"]
@@ -21,7 +23,23 @@ mod harness;
 mod outputs;
 #[path = "e2e/parallel.rs"]
 mod parallel;
+#[path = "e2e/places.rs"]
+mod places;
+#[path = "e2e/platforms.rs"]
+mod platforms;
+#[path = "e2e/programs.rs"]
+mod programs;
 #[path = "e2e/registries.rs"]
 mod registries;
+#[path = "e2e/repositories.rs"]
+mod repositories;
+#[path = "e2e/run_options.rs"]
+mod run_options;
+#[path = "e2e/shared_caches.rs"]
+mod shared_caches;
+#[path = "e2e/sources.rs"]
+mod sources;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/web.rs"]
+mod web;

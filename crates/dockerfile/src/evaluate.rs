@@ -6,10 +6,12 @@ mod args;
 mod copy;
 mod mount;
 mod names;
+mod offline;
 mod origin;
 mod owner;
 mod plan;
 mod ports;
+mod remote;
 mod report;
 mod run;
 mod scope;
@@ -22,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use cooper_oci::ImageConfig;
 
 pub use args::{Args, BaseKey, Bases, Named};
+pub use offline::diagnose;
+pub(crate) use offline::without_bases;
 pub(crate) use origin::Origin;
 
 use crate::ast::{Dockerfile, Instruction, InstructionKind};
@@ -51,6 +55,8 @@ pub struct Stages {
     pub(crate) target: usize,
     /// `created` of image and history, when the caller or the file says one.
     pub(crate) epoch: Option<i64>,
+    /// ARGs before the first FROM, and those that are predefined.
+    global: Scope,
 }
 
 impl Stages {
@@ -58,6 +64,37 @@ impl Stages {
     pub fn target_name(&self) -> &str {
         self.stages.get(self.target).and_then(Option::as_ref).map_or("", |stage| stage.label.as_str())
     }
+
+    /// Whether the target needs a stage, by its index in the file.
+    pub(crate) fn needs(&self, index: usize) -> bool {
+        self.stages.get(index).is_some_and(Option::is_some)
+    }
+
+    /// The steps of all stages that are needed.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.stages.iter().flatten().flat_map(|stage| &stage.steps)
+    }
+
+    /// The value of a variable before the first FROM.
+    pub(crate) fn global(&self, name: &str) -> Option<&str> {
+        self.global.get(name)
+    }
+
+    /// The ARGs of a stage and of those it is based on, with the values given to them; the last of a name counts.
+    pub(crate) fn args(&self, index: usize) -> BTreeMap<&str, &str> {
+        let stage = self.stages.get(index).and_then(Option::as_ref);
+        let args = stage.into_iter().flat_map(|stage| &stage.end.build_args);
+        args.map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default())).collect()
+    }
+}
+
+/// Which stages matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Those that the target needs.
+    Target,
+    /// All of them.
+    All,
 }
 
 /// A stage, fully evaluated.
@@ -109,8 +146,17 @@ pub(crate) struct Step {
 
 /// Evaluates what the target needs. Call it again with more `bases` until it is `Done` or `Failed`.
 pub fn evaluate(dockerfile: &Dockerfile, args: &Args, bases: &Bases) -> (Evaluation, Vec<Diagnostic>) {
+    evaluate_stages(dockerfile, args, bases, Wanted::Target)
+}
+
+fn evaluate_stages(
+    dockerfile: &Dockerfile,
+    args: &Args,
+    bases: &Bases,
+    wanted: Wanted,
+) -> (Evaluation, Vec<Diagnostic>) {
     let mut report = Report::default();
-    let (evaluation, diagnostics) = evaluate_into(dockerfile, args, bases, &mut report);
+    let (evaluation, diagnostics) = evaluate_into(dockerfile, args, bases, wanted, &mut report);
     let check = args.build_args.get("BUILDKIT_DOCKERFILE_CHECK").map(String::as_str);
     let (mut found, warnings): (Vec<_>, Vec<_>) =
         diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
@@ -128,6 +174,7 @@ fn evaluate_into(
     file: &Dockerfile,
     args: &Args,
     bases: &Bases,
+    wanted: Wanted,
     report: &mut Report,
 ) -> (Option<Evaluation>, Vec<Diagnostic>) {
     check_syntax(file, report);
@@ -147,7 +194,10 @@ fn evaluate_into(
         let done = Evaluator::new(&file, index, &evaluated).run();
         evaluated.push(done);
     }
-    let needed = reachable(&evaluated, target);
+    let needed = match wanted {
+        Wanted::Target => reachable(&evaluated, target),
+        Wanted::All => (0..evaluated.len()).collect(),
+    };
     let mut needs: BTreeMap<BaseKey, (u32, u32)> = BTreeMap::new();
     for done in needed.iter().map(|index| &evaluated[*index]) {
         if let Some(key) = &done.need {
@@ -164,7 +214,8 @@ fn evaluate_into(
         })
     });
     let stages = stages.collect();
-    (Some(Evaluation::Done(Stages { stages, target, epoch })), report.diagnostics)
+    let global = file.global.clone();
+    (Some(Evaluation::Done(Stages { stages, target, epoch, global })), report.diagnostics)
 }
 
 /// What all stages of a file share.
@@ -225,10 +276,9 @@ fn epoch(args: &Args, global: &Scope, report: &mut Report) -> Option<i64> {
     let text = given.filter(|text| !text.is_empty() && args.epoch.is_none());
     let parsed = text.map(|text| (text, text.parse::<i64>()));
     match parsed {
-        None => args.epoch,
+        None => args.epoch.or(args.default_epoch),
         Some((_, Ok(epoch))) if epoch >= 0 => Some(epoch),
-        // The date of the context; a directory has none.
-        Some(("context", _)) => None,
+        Some(("context", _)) => args.context_date,
         Some((text, _)) => {
             let message = format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds since 1970");
             report.error(Span::default(), message);

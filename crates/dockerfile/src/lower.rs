@@ -142,7 +142,7 @@ impl Graph<'_> {
         }
         let mut meta = stage.map_or_else(|| read_meta(origin), from_meta);
         meta.platform = source_platform(&source).or(meta.platform);
-        let shown = matches!(source, Source::Image { .. } | Source::OciLayout { .. });
+        let shown = !matches!(source, Source::Scratch | Source::Local { .. });
         let vertex = self.definition.add(Vertex { op: Op::Source(source.clone()), inputs: Vec::new(), meta });
         if shown {
             self.steps.push(vertex);
@@ -170,6 +170,8 @@ fn source(origin: &Origin, pull: bool) -> Source {
         Origin::OciLayout { name, target, platform } => {
             Source::OciLayout { name: name.clone(), target: target.clone(), platform: platform.clone() }
         }
+        Origin::Git(git) => Source::Git(git.clone()),
+        Origin::Http(http) => Source::Http(http.clone()),
         Origin::Scratch | Origin::Stage(_) => Source::Scratch,
     }
 }
@@ -177,7 +179,7 @@ fn source(origin: &Origin, pull: bool) -> Source {
 fn source_platform(source: &Source) -> Option<Platform> {
     match source {
         Source::Image { platform, .. } | Source::OciLayout { platform, .. } => Some(platform.clone()),
-        Source::Scratch | Source::Local { .. } => None,
+        Source::Scratch | Source::Local { .. } | Source::Git(_) | Source::Http(_) => None,
     }
 }
 
@@ -200,6 +202,8 @@ fn read_meta(origin: &Origin) -> Meta {
         Origin::Image { shown, .. } => shown.clone(),
         Origin::OciLayout { name, .. } => format!("[context {name}] FROM {name}"),
         Origin::Local { name } => format!("[context {name}] load {name}"),
+        Origin::Git(git) => format!("[internal] load git source {}", git.shown()),
+        Origin::Http(http) => format!("[internal] load {}", http.shown()),
         Origin::Scratch | Origin::Stage(_) => "FROM scratch".to_owned(),
     };
     Meta { name, ..Meta::default() }

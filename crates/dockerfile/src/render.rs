@@ -43,6 +43,8 @@ fn draw(renderer: &Renderer, diagnostic: &Diagnostic, file_name: &str, text: &st
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Info => Level::INFO,
+        Severity::Style => Level::NOTE,
     };
     let message = printable(&diagnostic.message);
     let mut title = level.primary_title(message.as_str());

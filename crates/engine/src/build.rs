@@ -11,19 +11,21 @@ use cooper_dockerfile::{
     evaluate, lower, parse,
 };
 use cooper_llb::VertexId;
-use cooper_oci::{Compression, Descriptor, Digest, Index, MediaType, Platform, Reference};
+use cooper_oci::{Compression, Descriptor, Platform, Reference};
 use cooper_solver::{KeyHasher, NodeId, Solver};
 use cooper_store::EventKind;
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use crate::assemble::{Assembled, Assembly};
+use crate::entitle::entitle;
 use crate::error::from_store;
-use crate::export::{Exported, Exporter, title};
+use crate::export::{CANNOT_SYNC, Exported, Exporter, title};
 use crate::filesystem::Filesystem;
+use crate::join::{Joined, join};
 use crate::journal::{self, Journal};
 use crate::seal::Seals;
-use crate::source::{Image, Images, Remotes};
+use crate::shared::{self, SharedCaches};
+use crate::source::{Image, Images, MAIN_CONTEXT, Notice, Outside, Remotes};
 use crate::worker::{BuildWorker, graph};
 use crate::{
     Engine, Error, ErrorKind, Event, EventSink, ExportKind, NamedContext, Outcome, Place, Request, Result, Session,
@@ -36,15 +38,17 @@ const ROUNDS_MAX: usize = 64;
 /// One attempt finds one broken thing of each layer at worst; a disk with more than that is to be told of, not worked around.
 const HEALS_MAX: usize = 16;
 
-/// One platform's build, ready to be solved.
+/// A build ready to be solved: one graph of all platforms, and the image of each.
 struct Planned {
     worker: Arc<BuildWorker>,
-    lowered: Lowered,
+    graph: Joined,
+    lowered: Vec<Lowered>,
 }
 
 /// One platform's result.
 #[derive(Debug)]
 pub(crate) struct Built {
+    pub(crate) platform: Platform,
     pub(crate) lowered: Lowered,
     pub(crate) filesystem: Filesystem,
     pub(crate) bases: Vec<Image>,
@@ -61,32 +65,45 @@ pub async fn build(
     events: Arc<dyn EventSink>,
 ) -> Result<Outcome> {
     start_pool()?;
-    let name = (request.dockerfile_name.clone(), request.dockerfile.clone());
+    // One handle for all of the build's work: what any of it uses stays until the build is over.
+    let engine = Engine { store: engine.store.deferred(), ..engine.clone() };
+    let outside = Outside::new(engine, Arc::new(request), session);
+    let given = located(&outside, &events).await?;
+    let name = (given.dockerfile_name.clone(), given.dockerfile.clone());
     let attach = |mut error: Error| {
         error.dockerfile = error.dockerfile.or(Some(Box::new(name)));
         error
     };
-    healing(engine, request, session, &events).await.map_err(attach)
+    healing(&outside, &Arc::new(given), &events).await.map_err(attach)
+}
+
+/// The request with its Dockerfile, which may have to be fetched.
+async fn located(outside: &Outside, events: &Arc<dyn EventSink>) -> Result<Request> {
+    let notice = Notice { events: events.clone(), step: None };
+    let mut request = (*outside.request).clone();
+    if let Some((name, text)) = outside.dockerfile(&notice).await? {
+        (request.dockerfile_name, request.dockerfile) = (name, text);
+    }
+    Ok(request)
 }
 
 /// Builds, and builds again when what broke the build was moved aside by the store: then it is a miss and is made again.
-async fn healing(
-    engine: &Engine,
-    request: Request,
-    session: Arc<dyn Session>,
-    events: &Arc<dyn EventSink>,
-) -> Result<Outcome> {
+async fn healing(outside: &Outside, request: &Arc<Request>, events: &Arc<dyn EventSink>) -> Result<Outcome> {
+    let engine = &outside.engine;
+    let caches = Arc::new(SharedCaches::open(engine, &request.cache_from, &**events).await);
     // What went to standard output cannot be taken back.
     let repeatable = request.exports.iter().all(|export| export.dest.is_some() || needs_no_dest(export.kind));
     let mut seen = HashSet::new();
     for _ in 0..HEALS_MAX {
-        let result = Build::new(engine, request.clone(), session.clone(), events.clone())?.run().await;
-        let healed = tell_mended(engine, &**events, &mut seen);
+        let build = Build::new(outside.renewed(), request.clone(), events.clone(), caches.clone());
+        let result = build.run().await;
+        let mended = tell_mended(engine, &**events, &mut seen);
+        let healed = (result.is_err() && caches.drop_failed(&engine.store, &**events)) || mended;
         if result.is_ok() || !healed || !repeatable {
             return result;
         }
     }
-    Build::new(engine, request, session, events.clone())?.run().await
+    Build::new(outside.renewed(), request.clone(), events.clone(), caches).run().await
 }
 
 /// Tells what the store found broken and moved aside; whether any of it was not `seen` before.
@@ -109,17 +126,19 @@ struct Build {
     request: Arc<Request>,
     session: Arc<dyn Session>,
     events: Arc<dyn EventSink>,
+    outside: Arc<Outside>,
     remotes: Arc<Remotes>,
     seals: Arc<Seals>,
     images: Arc<Images>,
+    caches: Arc<SharedCaches>,
     compression: Compression,
     id: String,
 }
 
 impl Build {
-    fn new(engine: &Engine, request: Request, session: Arc<dyn Session>, events: Arc<dyn EventSink>) -> Result<Self> {
-        // One handle for all of the build's work: what any of it uses stays until the build is over.
-        let store = engine.store.deferred();
+    fn new(outside: Outside, request: Arc<Request>, events: Arc<dyn EventSink>, caches: Arc<SharedCaches>) -> Self {
+        let (engine, session) = (outside.engine.clone(), outside.session.clone());
+        let store = engine.store.clone();
         let compression = request.exports.iter().map(|export| export.compression).next().unwrap_or(Compression::GZIP);
         let remotes = Arc::new(Remotes::new(store.clone()));
         let images = Arc::new(Images {
@@ -132,36 +151,40 @@ impl Build {
             stages: OnceLock::new(),
             pinned: Mutex::default(),
         });
-        Ok(Self {
-            id: new_id(engine, &request),
-            seals: Arc::new(Seals::new(store.clone(), compression)),
-            engine: Engine { store, ..engine.clone() },
-            request: Arc::new(request),
+        Self {
+            id: new_id(&engine, &request),
+            seals: Arc::new(Seals::new(store, compression)),
+            engine,
+            request,
             session,
             events,
+            outside: Arc::new(outside),
             remotes,
             images,
+            caches,
             compression,
-        })
+        }
     }
 
     async fn run(self) -> Result<Outcome> {
+        self.request.check()?;
         let (dockerfile, mut warnings) = self.parse()?;
         self.images.stages.get_or_init(|| stage_names(&dockerfile));
-        let mut planned = Vec::new();
-        let mut first_step = 0;
-        for platform in self.platforms() {
-            let (stages, args, more) = self.evaluate(&dockerfile, &platform).await?;
-            warnings.extend(more);
-            let plan = self.plan(lower(&stages, &args), &platform, first_step)?;
-            first_step += plan.lowered.steps.len() as u32;
-            planned.push((platform, plan));
+        let platforms = self.request.built_platforms();
+        let evaluated = try_join_all(platforms.iter().map(|platform| self.evaluate(&dockerfile, platform))).await?;
+        let mut lowered = Vec::new();
+        for (stages, args, more) in evaluated {
+            let mut one = lower(&stages, &args);
+            entitle(&mut one.definition, &self.request.entitlements, &self.engine.devices)?;
+            lowered.push(one);
+            warnings.extend(more.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
         }
+        let plan = self.plan(lowered);
         self.warn(&warnings);
-        self.announce(&planned, first_step);
-        let workers: Vec<Arc<BuildWorker>> = planned.iter().map(|(_, plan)| plan.worker.clone()).collect();
-        let result = self.solve_and_export(planned, first_step).await;
-        let (ran, cached) = self.keep_journals(&workers, result.as_ref().ok()).await;
+        self.announce(&plan);
+        let worker = plan.worker.clone();
+        let result = self.solve_and_export(plan).await;
+        let (ran, cached) = self.keep_journal(&worker, result.as_ref().ok()).await;
         let exported = result?;
         Ok(Outcome {
             image: exported.image,
@@ -178,16 +201,9 @@ impl Build {
         Ok((dockerfile, refuse(diagnostics)?))
     }
 
-    fn platforms(&self) -> Vec<Platform> {
-        match self.request.platforms.is_empty() {
-            true => vec![Platform::host()],
-            false => self.request.platforms.clone(),
-        }
-    }
-
     /// Evaluates until every base is known; the bases of one round are fetched side by side.
     async fn evaluate(&self, dockerfile: &Dockerfile, platform: &Platform) -> Result<(Stages, Args, Vec<Diagnostic>)> {
-        let args = self.args(platform);
+        let args = self.args(platform).await?;
         let mut bases = Bases::new();
         for _ in 0..ROUNDS_MAX {
             let (evaluation, diagnostics) = evaluate(dockerfile, &args, &bases);
@@ -206,53 +222,63 @@ impl Build {
         Err(Error::new(ErrorKind::User, "the base images lead to ever more base images"))
     }
 
-    fn args(&self, platform: &Platform) -> Args {
+    async fn args(&self, platform: &Platform) -> Result<Args> {
         let request = &self.request;
+        let notice = Notice { events: self.events.clone(), step: None };
+        let context = self.outside.context(MAIN_CONTEXT, &notice).await?;
+        let context_date = context.as_ref().and_then(|context| context.date);
+        // A commit has one date for everyone; times that are kept as they are do as BuildKit does.
+        let is_dated = request.timestamps == Timestamps::Clamp && context.is_some_and(|context| context.is_commit);
         let named = |(name, context): (&String, &NamedContext)| {
             let named = match context {
-                NamedContext::Local => Named::Local,
+                NamedContext::Local | NamedContext::Git(_) | NamedContext::Http(_) => Named::Local,
                 NamedContext::Image(reference) | NamedContext::Stored(reference, _) => Named::Image(reference.clone()),
                 NamedContext::OciLayout(_, target) => Named::OciLayout { target: target.clone() },
             };
             (name.clone(), named)
         };
-        Args {
+        Ok(Args {
             build_args: request.build_args.clone(),
             labels: request.labels.clone(),
             target: request.target.clone(),
             platform: platform.clone(),
             platform_explicit: !request.platforms.is_empty(),
-            multi_platform: request.platforms.len() > 1,
+            multi_platform: request.multi_platform(),
             build_platform: Platform::host(),
             contexts: request.contexts.iter().map(named).collect(),
             network: request.network.clone(),
             add_hosts: request.add_hosts.clone(),
+            run: request.run.clone(),
             hostname: None,
             no_cache: request.no_cache,
             no_cache_stages: request.no_cache_filter.clone(),
             pull: request.pull,
             epoch: request.epoch,
+            context_date,
+            default_epoch: context_date.filter(|_| is_dated),
             clamp: request.timestamps == Timestamps::Clamp,
             now: (self.engine.clock)(),
-        }
+        })
     }
 
-    fn plan(&self, lowered: Lowered, platform: &Platform, first_step: u32) -> Result<Planned> {
+    fn plan(&self, lowered: Vec<Lowered>) -> Planned {
+        let graph = join(&lowered);
         let steps: HashMap<VertexId, StepId> =
-            lowered.steps.iter().enumerate().map(|(i, vertex)| (*vertex, StepId(first_step + i as u32 + 1))).collect();
-        let journal = self.journal(&lowered, platform);
+            graph.steps.iter().enumerate().map(|(i, vertex)| (*vertex, StepId(i as u32 + 1))).collect();
+        let journal = self.journal(&graph);
         let before = self.before(&journal.subject);
         let worker = BuildWorker {
             engine: self.engine.clone(),
             request: self.request.clone(),
             session: self.session.clone(),
             events: self.events.clone(),
-            definition: lowered.definition.clone(),
+            outside: self.outside.clone(),
+            definition: graph.definition.clone(),
             steps,
-            first_step,
             images: self.images.clone(),
             remotes: self.remotes.clone(),
             seals: self.seals.clone(),
+            caches: self.caches.clone(),
             compression: self.compression,
             permits: Arc::new(Semaphore::new(self.request.jobs.max(1))),
             journal: Mutex::new(journal),
@@ -261,25 +287,16 @@ impl Build {
             contents: Mutex::default(),
             nonce: AtomicU64::new(0),
         };
-        Ok(Planned { worker: Arc::new(worker), lowered })
+        Planned { worker: Arc::new(worker), graph, lowered }
     }
 
-    fn journal(&self, lowered: &Lowered, platform: &Platform) -> Journal {
+    fn journal(&self, graph: &Joined) -> Journal {
         let request = &self.request;
         let target = request.target.as_deref().unwrap_or_default();
-        let mut ordinals: HashMap<&str, usize> = HashMap::new();
-        let places: HashMap<VertexId, String> = lowered
-            .steps
-            .iter()
-            .map(|id| {
-                let stage = lowered.definition.vertex(*id).meta.stage.as_str();
-                let ordinal = ordinals.entry(stage).or_default();
-                *ordinal += 1;
-                (*id, format!("step {ordinal} of stage {stage}"))
-            })
-            .collect();
+        let platforms: Vec<String> = request.built_platforms().iter().map(Platform::to_string).collect();
+        let places = self.places(graph);
         let step = |id: &VertexId| {
-            let vertex = lowered.definition.vertex(*id);
+            let vertex = graph.definition.vertex(*id);
             let before: BTreeSet<VertexId> = vertex.inputs.iter().map(|input| input.vertex).collect();
             journal::Step {
                 name: vertex.meta.name.clone(),
@@ -294,11 +311,27 @@ impl Build {
         Journal {
             id: self.id.clone(),
             created: (self.engine.clock)(),
-            subject: format!("{}\n{}\n{target}\n{platform}", request.context_key, request.dockerfile_name),
+            subject: format!("{}\n{}\n{target}\n{}", request.context_key, request.dockerfile_name, platforms.join(",")),
             names: request.tags.iter().map(ToString::to_string).collect(),
             failed: false,
-            steps: lowered.steps.iter().map(step).collect(),
+            steps: graph.steps.iter().map(step).collect(),
         }
+    }
+
+    /// What a step is called in another build of the same: its stage and its position there.
+    fn places(&self, graph: &Joined) -> HashMap<VertexId, String> {
+        let mut ordinals: HashMap<String, usize> = HashMap::new();
+        let place = |id: &VertexId| {
+            let meta = &graph.definition.vertex(*id).meta;
+            let stage = match meta.platform.as_ref().filter(|_| self.request.multi_platform()) {
+                Some(platform) => format!("{} for {platform}", meta.stage),
+                None => meta.stage.clone(),
+            };
+            let ordinal = ordinals.entry(stage.clone()).or_default();
+            *ordinal += 1;
+            (*id, format!("step {ordinal} of stage {stage}"))
+        };
+        graph.steps.iter().map(place).collect()
     }
 
     /// The last build of the same thing that got to its end, else the last one.
@@ -323,101 +356,78 @@ impl Build {
         }
     }
 
-    fn announce(&self, planned: &[(Platform, Planned)], count: u32) {
-        let exports =
-            self.request.exports.iter().enumerate().map(|(i, export)| (StepId(count + i as u32 + 1), title(export)));
-        let steps = planned.iter().flat_map(|(_, plan)| {
-            plan.lowered
-                .steps
-                .iter()
-                .map(|id| (plan.worker.steps[id], plan.lowered.definition.vertex(*id).meta.name.clone()))
-        });
-        self.events.event(Event::Planned { steps: steps.chain(exports).collect() });
+    fn announce(&self, plan: &Planned) {
+        let steps = plan.graph.steps.iter().map(|id| plan.graph.definition.vertex(*id).meta.name.clone());
+        let exports = self.request.exports.iter().map(title);
+        let caches = self.request.cache_to.iter().map(shared::title);
+        let numbered = steps.chain(exports).chain(caches).enumerate().map(|(i, name)| (StepId(i as u32 + 1), name));
+        self.events.event(Event::Planned { steps: numbered.collect() });
     }
 
-    async fn solve_and_export(&self, planned: Vec<(Platform, Planned)>, first_step: u32) -> Result<Exported> {
-        let built = try_join_all(planned.into_iter().map(|(_, plan)| self.solve(plan))).await?;
-        let mut images = Vec::new();
-        for export in &self.request.exports {
-            if needs_image(export.kind) {
-                images.push(Some(self.assemble(&built, export.compression, export.force_compression).await?));
-            } else {
-                images.push(None);
-            }
-        }
+    async fn solve_and_export(&self, plan: Planned) -> Result<Exported> {
+        let first = plan.graph.steps.len() as u32 + 1;
+        let built = self.solve(plan).await?;
         let exporter = Exporter {
             engine: &self.engine,
             request: &self.request,
             remotes: &self.remotes,
+            seals: &self.seals,
             events: &*self.events,
             built: &built,
+            caches: &self.caches,
         };
-        let exported = exporter.all(first_step + 1, &images).await?;
-        self.engine.store.durable().map_err(|e| from_store(e, "cannot write the results to disk"))?;
+        let exported = exporter.all(first).await?;
+        let work = shared::Export {
+            store: &self.engine.store,
+            client: &self.engine.client,
+            remotes: &self.remotes,
+            seals: &self.seals,
+            events: &*self.events,
+            images: built.iter().map(|built| built.filesystem.layers()).collect(),
+        };
+        let first = first + self.request.exports.len() as u32;
+        self.caches.write(&self.request.cache_to, &work, first).await?;
+        self.engine.store.durable().map_err(|e| from_store(e, CANNOT_SYNC))?;
         Ok(exported)
     }
 
-    async fn solve(&self, plan: Planned) -> Result<Built> {
-        let solver = Solver::new(plan.worker.clone(), graph(&plan.lowered.definition));
-        let realized =
-            solver.solve(NodeId(plan.lowered.root.0)).await.map_err(crate::error::SharedError::into_error)?;
-        let bases = self.images.pinned.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        Ok(Built { lowered: plan.lowered, filesystem: realized.output, bases })
+    async fn solve(&self, plan: Planned) -> Result<Vec<Built>> {
+        let solver = Solver::new(plan.worker.clone(), graph(&plan.graph.definition));
+        let roots: Vec<NodeId> = plan.graph.roots.iter().map(|root| NodeId(root.0)).collect();
+        let realized = solver.solve_all(&roots).await.map_err(crate::error::SharedError::into_error)?;
+        if !self.request.cache_to.is_empty() {
+            // Steps that nothing asked for, because what stands on them was found, belong into a cache as well.
+            let records = solver.records().await.map_err(crate::error::SharedError::into_error)?;
+            records.iter().for_each(|record| self.caches.note(record));
+        }
+        let bases: Vec<Image> =
+            self.images.pinned.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let platforms = self.request.built_platforms();
+        let built = platforms.into_iter().zip(plan.lowered).zip(realized).map(|((platform, lowered), realized)| {
+            Built { platform, lowered, filesystem: realized.output, bases: bases.clone() }
+        });
+        Ok(built.collect())
     }
 
-    async fn assemble(&self, built: &[Built], compression: Compression, force: bool) -> Result<(Descriptor, Digest)> {
-        let mut images: Vec<Assembled> = Vec::new();
-        for built in built {
-            let assembly = Assembly {
-                store: &self.engine.store,
-                seals: &self.seals,
-                remotes: &self.remotes,
-                bases: &built.bases,
-                config: &built.lowered.image,
-                layers: built.filesystem.layers(),
-            };
-            images.push(assembly.image(compression, force).await?);
+    /// Keeps the journal; returns how many steps ran and how many were found.
+    async fn keep_journal(&self, worker: &BuildWorker, exported: Option<&Exported>) -> (usize, usize) {
+        if exported.is_some() {
+            worker.finish_journal().await;
         }
-        let config = images[0].config.digest.clone();
-        if let [only] = &images[..] {
-            let mut manifest = only.manifest.clone();
-            manifest.platform = None;
-            return Ok((manifest, config));
+        worker.save_contexts();
+        let mut journal = worker.journal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        journal.failed = exported.is_none();
+        if journal.failed {
+            journal
+                .steps
+                .iter_mut()
+                .filter(|s| s.state == journal::State::Cached)
+                .for_each(|s| s.state = journal::State::Pending);
         }
-        let index = Index::new(images.into_iter().map(|image| image.manifest).collect());
-        let index = serde_json::to_vec_pretty(&index)
-            .map_err(|e| Error::new(ErrorKind::Io, "cannot write the index").with_source(e))?;
-        let index = self
-            .engine
-            .store
-            .put_bytes(MediaType::INDEX, &index)
-            .map_err(|e| from_store(e, "cannot write the index"))?;
-        Ok((index, config))
-    }
-
-    /// Keeps the journals; returns how many steps ran and how many were found.
-    async fn keep_journals(&self, workers: &[Arc<BuildWorker>], exported: Option<&Exported>) -> (usize, usize) {
-        let mut journals = Vec::new();
-        for worker in workers {
-            if exported.is_some() {
-                worker.finish_journal().await;
-            }
-            worker.save_contexts();
-            let mut journal = worker.journal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            journal.failed = exported.is_none();
-            if journal.failed {
-                journal
-                    .steps
-                    .iter_mut()
-                    .filter(|s| s.state == journal::State::Cached)
-                    .for_each(|s| s.state = journal::State::Pending);
-            }
-            journals.push(journal);
-        }
-        let steps = || journals.iter().flat_map(|journal| &journal.steps);
-        let ran = steps().filter(|step| step.state != journal::State::Cached).count();
-        let counts = (ran, steps().count() - ran);
-        let kept = serde_json::to_vec(&journals).map_err(|e| e.to_string()).and_then(|json| {
+        let ran = journal.steps.iter().filter(|step| step.state != journal::State::Cached).count();
+        let counts = (ran, journal.steps.len() - ran);
+        // The file is a list of journals.
+        let kept = serde_json::to_vec(&[journal]).map_err(|e| e.to_string()).and_then(|json| {
             self.engine.store.save_build(&self.id, &json, (self.engine.clock)()).map_err(|e| e.to_string())
         });
         if let Err(e) = kept {
@@ -467,10 +477,6 @@ fn stage_names(dockerfile: &Dockerfile) -> Vec<String> {
 
 fn needs_no_dest(kind: ExportKind) -> bool {
     matches!(kind, ExportKind::Image { .. } | ExportKind::Load)
-}
-
-fn needs_image(kind: ExportKind) -> bool {
-    !matches!(kind, ExportKind::Tar | ExportKind::Local)
 }
 
 /// Warnings pass; errors refuse the file.

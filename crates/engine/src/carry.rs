@@ -218,12 +218,13 @@ impl<'a> Destination<'a> {
         };
         match self {
             Self::Archive { file, name, format, .. } => {
-                write_archive(&*source.blobs, image, &names(name.as_deref())?, *format, true, Some(file)).await
+                let images = [(image.clone(), names(name.as_deref())?)];
+                write_archive(&*source.blobs, &images, *format, true, Some(file)).await
             }
             Self::Daemon { engine, name } => {
                 let spooled = Spooled::new(engine, what)?;
-                let names = names(Some(name))?;
-                write_archive(&*source.blobs, image, &names, Format::Docker, true, Some(&spooled.0)).await?;
+                let images = [(image.clone(), names(Some(name))?)];
+                write_archive(&*source.blobs, &images, Format::Docker, true, Some(&spooled.0)).await?;
                 docker(&["load", "--input", &spooled.0.display().to_string()]).await
             }
             _ => Ok(()),

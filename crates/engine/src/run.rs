@@ -1,10 +1,13 @@
 //! `cooper run`: a container from an image, so that what was built can be tried.
 
-use cooper_executor::{Network, Process, ProcessMount, Profile, Running, Stdio};
-use cooper_oci::{Document, ImageConfig, Platform, parse_document};
+use cooper_executor::{Limits, MountSource, Network, Process, ProcessMount, Profile, Running, Stdio};
+use cooper_llb::RunOptions;
+use cooper_oci::{Document, ImageConfig, Platform, best, parse_document};
 use cooper_store::{LayerId, Mount};
 
+use crate::emulation;
 use crate::error::{from_executor, from_oci, from_store};
+use crate::ops::{limits, ulimit};
 use crate::{Engine, Error, ErrorKind, Result};
 
 /// Largest manifest or config that is read.
@@ -29,10 +32,22 @@ pub struct RunRequest {
     pub hostname: String,
     /// `-v` and the like.
     pub mounts: Vec<ProcessMount>,
+    /// `--platform`; the host's if `None`.
+    pub platform: Option<Platform>,
     /// `--read-only`.
     pub readonly: bool,
     /// `--network`.
     pub network: Network,
+    /// `--device` by name: devices described on this host.
+    pub devices: Vec<String>,
+    /// `--add-host`.
+    pub add_hosts: Vec<(String, String)>,
+    /// `--cap-add`, `--cap-drop`, `--privileged`, `--security-opt`.
+    pub profile: Profile,
+    /// `--ulimit`, `--shm-size`, `--cgroup-parent`, and what else is limited.
+    pub options: RunOptions,
+    /// `--pids-limit`.
+    pub processes: Option<u64>,
     /// Standard streams.
     pub stdio: Stdio,
 }
@@ -50,29 +65,35 @@ pub struct Container {
 /// # Errors
 /// No such image, nothing to run in it, or what the executor refuses.
 pub async fn run(engine: &Engine, request: RunRequest) -> Result<Container> {
-    let (config, layers) = open_image(engine, &request.image)?;
+    let host = Platform::host();
+    let (config, layers) = open_image(engine, &request.image, request.platform.as_ref().unwrap_or(&host))?;
+    if let Some(wanted) = request.platform.as_ref().filter(|wanted| !config.platform().serves(wanted)) {
+        let what = format!("cannot run `{}`: it is for {}, not for {wanted}", request.image, config.platform());
+        return Err(Error::new(ErrorKind::User, what));
+    }
     let engine = engine.clone();
     crate::engine::blocking(move || start(&engine, request, &config, &layers)).await
 }
 
 /// The config and layers of an image in the store.
-fn open_image(engine: &Engine, text: &str) -> Result<(ImageConfig, Vec<LayerId>)> {
+fn open_image(engine: &Engine, text: &str, wanted: &Platform) -> Result<(ImageConfig, Vec<LayerId>)> {
     let what = format!("cannot run `{text}`");
     let store = &engine.store;
     let found = store.resolve(text).map_err(|e| from_store(e, &what))?;
     let mut current = found.descriptor;
-    let host = Platform::host();
     let manifest = loop {
         let bytes = store.read_blob(&current.digest, DOCUMENT_MAX).map_err(|e| from_store(e, &what))?;
         match parse_document(&current.media_type, &bytes).map_err(|e| from_oci(e, &what))? {
             Document::Manifest(manifest) => break manifest,
             Document::Index(index) => {
-                let serves = |d: &&cooper_oci::Descriptor| {
-                    d.platform.as_ref().is_some_and(|p| p.serves(&host)) && d.media_type.is_manifest()
-                };
-                let found = index.manifests.iter().find(serves).cloned();
-                current =
-                    found.ok_or_else(|| Error::new(ErrorKind::User, format!("{what}: it has no image for {host}")))?;
+                let images: Vec<_> = index.manifests.iter().filter(|entry| entry.media_type.is_manifest()).collect();
+                let there: Vec<String> =
+                    images.iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();
+                let found = best(&images, wanted).cloned();
+                current = found.ok_or_else(|| {
+                    Error::new(ErrorKind::User, format!("{what}: it has no image for {wanted}"))
+                        .with_hint(format!("it has: {}", there.join(", ")))
+                })?;
             }
             Document::Other => return Err(Error::new(ErrorKind::User, format!("{what}: it is not an image"))),
         }
@@ -88,6 +109,8 @@ fn open_image(engine: &Engine, text: &str) -> Result<(ImageConfig, Vec<LayerId>)
 
 fn start(engine: &Engine, request: RunRequest, image: &ImageConfig, layers: &[LayerId]) -> Result<Container> {
     let args = command(&request, image)?;
+    let platform = image.platform();
+    let emulator = emulation::prepare(&platform, &engine.search)?;
     let mount = engine.store.mount(layers, true).map_err(|e| from_store(e, "cannot mount the image"))?;
     let config = &image.config;
     let mut env = config.env.clone();
@@ -100,22 +123,37 @@ fn start(engine: &Engine, request: RunRequest, image: &ImageConfig, layers: &[La
         env.insert(0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
     }
     let workdir = request.workdir.or_else(|| Some(config.working_dir.clone()).filter(|dir| !dir.is_empty()));
+    let mut named = Vec::new();
+    for device in &request.devices {
+        named.extend(engine.devices.resolve(device, true)?);
+    }
+    let (mut mounts, brought) = engine.devices.give(named.iter().map(String::as_str))?;
+    mounts.extend(request.mounts);
+    mounts.extend(emulator);
+    env.extend(brought);
+    let shm = request.options.shm_size.map(|size| MountSource::Tmpfs(Some(size)));
+    mounts.extend(shm.map(|source| ProcessMount { target: "/dev/shm".into(), source, readonly: false }));
     let process = Process {
-        root: mount.root().to_owned(),
         readonly_root: request.readonly,
-        args,
         env,
         cwd: workdir.unwrap_or_else(|| "/".into()),
         user: request.user.unwrap_or_else(|| config.user.clone()),
         hostname: request.hostname,
-        extra_hosts: Vec::new(),
-        mounts: request.mounts,
+        extra_hosts: request.add_hosts,
+        mounts,
         network: request.network,
-        profile: Profile::Sandbox,
+        profile: request.profile,
         resolv_conf: engine.resolv_conf.clone(),
+        limits: Limits {
+            processes: request.processes,
+            ..limits(&request.options.resources, request.options.cgroup_parent)
+        },
+        ulimits: request.options.ulimits.iter().map(ulimit).collect(),
         stdio: request.stdio,
+        ..Process::new(mount.root(), args)
     };
-    let running = engine.executor.start(process).map_err(from_executor)?;
+    let started = engine.executor.start(process).map_err(from_executor);
+    let running = started.map_err(|error| emulation::explain(error, &platform))?;
     Ok(Container { running, _mount: mount })
 }
 

@@ -61,6 +61,17 @@ impl Seals {
         Ok(())
     }
 
+    /// A blob of a layer: one that is here, whatever its compression, else one made.
+    pub(crate) async fn any_blob(&self, layer: &LayerId) -> Result<Descriptor> {
+        self.wait(std::slice::from_ref(layer)).await?;
+        let known = self.store.layer_blobs(layer).map_err(|e| from_store(e, "cannot look for a layer's blob"))?;
+        let here = |blob: &&Descriptor| self.store.has_blob(&blob.digest).unwrap_or(false);
+        match known.iter().find(here) {
+            Some(blob) => Ok(blob.clone()),
+            None => self.blob(layer, self.compression).await,
+        }
+    }
+
     /// The blob of a layer in this compression.
     pub(crate) async fn blob(&self, layer: &LayerId, compression: Compression) -> Result<Descriptor> {
         if compression == self.compression {

@@ -2,25 +2,42 @@
 
 use std::path::{Path, PathBuf};
 
-use cooper_oci::{CopyOptions, Descriptor, Layout, Reference, copy, read_archive};
+use cooper_oci::{
+    CopyOptions, Descriptor, IMAGE_NAME, Layout, Platform, REF_NAME, Reference, choose, copy, read_archive,
+};
 
 use crate::error::{from_oci, from_store};
 use crate::export::{Format, write_archive};
 use crate::{Engine, Error, ErrorKind, Result};
 
-/// Writes an image of the store to an archive, standard output when `dest` is `None`.
+/// Writes images of the store to an archive, standard output when `dest` is `None`: of an index only the image for
+/// `platform`, if one is given. An image that is named more than once is there once, with all these names.
 ///
 /// # Errors
-/// No such image, more than one, or the archive cannot be written.
-pub async fn save(engine: &Engine, images: &[String], format: Format, dest: Option<&Path>) -> Result<()> {
-    let [image] = images else {
-        let error = Error::new(ErrorKind::User, "an archive holds one image");
-        return Err(error.with_hint("save the images one by one"));
-    };
-    let what = format!("cannot save `{image}`");
-    let found = engine.store.resolve(image).map_err(|e| from_store(e, &what))?;
-    let names: Vec<Reference> = found.name.into_iter().collect();
-    write_archive(&engine.store, &found.descriptor, &names, format, true, dest).await
+/// No such image, or none for the platform, or the archive cannot be written.
+pub async fn save(
+    engine: &Engine,
+    images: &[String],
+    platform: Option<&Platform>,
+    format: Format,
+    dest: Option<&Path>,
+) -> Result<()> {
+    let mut found: Vec<(Descriptor, Vec<Reference>)> = Vec::new();
+    for text in images {
+        let what = format!("cannot save `{text}`");
+        let image = engine.store.resolve(text).map_err(|e| from_store(e, &what))?;
+        let mut root = image.descriptor;
+        if let Some(platform) = platform {
+            root = choose(&root, platform, &engine.store).await.map_err(|e| from_oci(e, &what))?;
+        }
+        match found.iter_mut().find(|(known, _)| known.digest == root.digest) {
+            Some((_, names)) => {
+                names.extend(image.name.filter(|name| !names.contains(name)).into_iter().collect::<Vec<_>>())
+            }
+            None => found.push((root, image.name.into_iter().collect())),
+        }
+    }
+    write_archive(&engine.store, &found, format, true, dest).await
 }
 
 /// Reads the images of an archive, of an OCI layout directory, or of standard input into the store, under the names they
@@ -49,8 +66,16 @@ pub async fn load(engine: &Engine, from: Option<&Path>) -> Result<Vec<(Vec<Refer
         if !kind.is_manifest() && !kind.is_index() {
             return Err(Error::new(ErrorKind::User, format!("{what}: `{}` is not an image", kind.as_str())));
         }
-        let names = names.iter().map(|name| name.parse::<Reference>().map_err(|e| from_oci(e, &what)));
-        loaded.push((names.collect::<Result<Vec<_>>>()?, descriptor));
+        // A bare tag is no image name; only full ones are taken over.
+        let full = names.iter().filter(|name| name.contains([':', '/']));
+        let parsed = full.map(|name| name.parse::<Reference>().map_err(|e| from_oci(e, &what)));
+        let mut names = Vec::new();
+        for name in parsed.collect::<Result<Vec<_>>>()? {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        loaded.push((names, descriptor));
     }
     for (names, descriptor) in &loaded {
         engine.store.add_image(descriptor).map_err(|e| from_store(e, &what))?;
@@ -79,11 +104,11 @@ async fn from_layout(engine: &Engine, dir: &Path, what: &str) -> Result<Named> {
     let mut images = Named::new();
     for descriptor in layout.index().map_err(|e| from_oci(e, what))?.manifests {
         copy(&descriptor, &layout, &engine.store, &CopyOptions::default()).await.map_err(|e| from_oci(e, what))?;
-        // A bare tag is no image name; only full ones are taken over.
-        let keys = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-        let name =
-            keys.iter().find_map(|key| descriptor.annotations.get(*key)).filter(|name| name.contains([':', '/']));
-        images.push((name.cloned().into_iter().collect(), descriptor));
+        let name = [IMAGE_NAME, REF_NAME].iter().find_map(|key| descriptor.annotations.get(*key)).cloned();
+        match images.iter_mut().find(|(_, known)| known.digest == descriptor.digest) {
+            Some((names, _)) => names.extend(name),
+            None => images.push((name.into_iter().collect(), descriptor)),
+        }
     }
     Ok(images)
 }

@@ -23,27 +23,28 @@ use crate::files::{Files, LayerFiles, LocalFiles};
 use crate::filesystem::Filesystem;
 use crate::ops::{self, ExecWork, FileWork, KillSwitch, OutputSink, is_bound};
 use crate::seal::Seals;
-use crate::source::{Images, Remotes};
+use crate::shared::SharedCaches;
+use crate::source::{Images, Notice, Outside, Remotes};
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Place, Request, Result, Session, StepId, StepState};
 use crate::{journal, journal::Journal};
 
 type Shared<T> = Arc<OnceCell<T>>;
 
-/// Everything one platform of one build works with.
+/// Everything one build works with.
 #[derive(Debug)]
 pub(crate) struct BuildWorker {
     pub(crate) engine: Engine,
     pub(crate) request: Arc<Request>,
     pub(crate) session: Arc<dyn Session>,
     pub(crate) events: Arc<dyn EventSink>,
+    pub(crate) outside: Arc<Outside>,
     pub(crate) definition: Definition,
     /// Number of each vertex that is shown as a step.
     pub(crate) steps: HashMap<VertexId, StepId>,
-    /// Steps of platforms before this one: its own are numbered from here.
-    pub(crate) first_step: u32,
     pub(crate) images: Arc<Images>,
     pub(crate) remotes: Arc<Remotes>,
     pub(crate) seals: Arc<Seals>,
+    pub(crate) caches: Arc<SharedCaches>,
     pub(crate) compression: Compression,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) journal: Mutex<Journal>,
@@ -78,10 +79,23 @@ impl BuildWorker {
 
     /// Place of a step in the journal.
     fn index(&self, step: StepId) -> usize {
-        (step.0 - self.first_step - 1) as usize
+        (step.0 - 1) as usize
     }
 
-    /// The files of a context, walked once a build.
+    /// The files of a context, wherever they come from.
+    async fn context(&self, name: &str) -> Result<Arc<dyn Files>> {
+        match self.outside.context(name, &self.notice(None)).await? {
+            Some(context) => Ok(context.files),
+            None => Ok(self.local(name).await?),
+        }
+    }
+
+    /// Tells of what is fetched as the step of a vertex.
+    fn notice(&self, vertex: Option<VertexId>) -> Notice {
+        Notice { events: self.events.clone(), step: vertex.and_then(|id| self.steps.get(&id).copied()) }
+    }
+
+    /// The files of a context that is a directory, walked once a build.
     async fn local(&self, name: &str) -> Result<Arc<LocalFiles>> {
         let cell =
             self.locals.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
@@ -119,7 +133,7 @@ impl BuildWorker {
     /// The files of a realized input.
     async fn files(&self, input: &Filesystem) -> Result<Arc<dyn Files>> {
         match input {
-            Filesystem::Local(name) => Ok(self.local(name).await?),
+            Filesystem::Local(name) => self.context(name).await,
             Filesystem::Layers(layers) => {
                 self.remotes.fetch(layers).await?;
                 self.seals.wait(layers).await?;
@@ -133,7 +147,7 @@ impl BuildWorker {
         let key = (name.to_owned(), paths.clone());
         let cell = self.contents.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
         let compute = || async {
-            let (files, paths) = (self.local(name).await?, paths.clone());
+            let (files, paths) = (self.context(name).await?, paths.clone());
             blocking(move || content_key(&*files, &paths)).await
         };
         cell.get_or_try_init(compute).await.copied()
@@ -235,7 +249,7 @@ impl BuildWorker {
     }
 
     async fn list(&self, name: &str, paths: Paths) -> Option<String> {
-        let (files, store) = (self.local(name).await.ok()?, self.engine.store.clone());
+        let (files, store) = (self.context(name).await.ok()?, self.engine.store.clone());
         let digest = blocking(move || store.put_detail(content_lines(&*files, &paths).ok()?.as_bytes()).ok()).await?;
         Some(digest.to_string())
     }
@@ -248,12 +262,20 @@ impl BuildWorker {
         }
     }
 
-    async fn source(&self, source: &Source) -> Result<Filesystem> {
+    async fn source(&self, source: &Source, vertex: Option<VertexId>) -> Result<Filesystem> {
+        let notice = self.notice(vertex);
         let key = match source {
             Source::Scratch => return Ok(Filesystem::Layers(Arc::new([]))),
-            Source::Local { name } => return Ok(Filesystem::Local(name.clone())),
+            Source::Local { name } => {
+                let context = self.outside.context(name, &notice).await?;
+                let layers = context.map(|context| Filesystem::Layers(context.layers));
+                return Ok(layers.unwrap_or_else(|| Filesystem::Local(name.clone())));
+            }
             source => base_key(source),
         };
+        if let Some(layer) = self.outside.layer(source, &notice).await? {
+            return Ok(Filesystem::Layers(Arc::new([layer])));
+        }
         let image = self.images.pin(&key.ok_or_else(|| Error::new(ErrorKind::Io, "unknown source"))?).await?;
         Ok(Filesystem::Layers(image.layers))
     }
@@ -268,7 +290,7 @@ impl BuildWorker {
                 let upper = inputs.get(1).map(Filesystem::layers).unwrap_or_default();
                 Ok(Filesystem::Layers(upper.iter().skip(skip).cloned().collect()))
             }
-            Op::Source(source) => self.source(source).await,
+            Op::Source(source) => self.source(source, None).await,
         }
     }
 
@@ -291,7 +313,7 @@ impl BuildWorker {
         let asked = ops::ask(op, &*self.session).await?;
         let mut layers = Vec::new();
         for (index, input) in inputs.iter().enumerate() {
-            self.remotes.fetch(input.layers()).await?;
+            self.remotes.fetch_to_mount(input.layers()).await?;
             layers.push(match input {
                 Filesystem::Local(_) if is_bound(op, index) => vec![self.context_layer(op, index, input).await?],
                 input => input.layers().to_vec(),
@@ -302,7 +324,7 @@ impl BuildWorker {
         let _throw = ThrowOnDrop(kill.clone());
         let (op, engine, request) = (op.clone(), self.engine.clone(), self.request.clone());
         let layer = blocking(move || {
-            let mounts = ops::prepare(&op, asked, &layers, &engine.store)?;
+            let mounts = ops::prepare(&op, asked, &layers, &engine.store, &engine.devices)?;
             ops::exec(
                 &op,
                 ExecWork {
@@ -311,6 +333,7 @@ impl BuildWorker {
                     layers: layers.into_iter().next().unwrap_or_default(),
                     mounts,
                     resolv_conf: engine.resolv_conf.clone(),
+                    search: engine.search.clone(),
                     extra_hosts: request.add_hosts.clone(),
                     output,
                     kill,
@@ -339,6 +362,18 @@ impl BuildWorker {
                 events.event(Event::Output { step, stderr, data: data.to_vec() });
             }
         }))
+    }
+
+    /// The result of a record of the store, if all of it can be had.
+    fn load_here(&self, record: &RecordId) -> Option<Filesystem> {
+        let store = &self.engine.store;
+        let record = store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
+        // A layer that the store knows but has lost is made again, unless a base brings it.
+        let present = |layer: &LayerId| {
+            store.hold_layer(layer).unwrap_or(false)
+                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
+        };
+        record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
     }
 
     fn mark(&self, step: Option<StepId>, state: journal::State) {
@@ -395,6 +430,11 @@ impl Worker for BuildWorker {
         Ok(match &vertex.op {
             Op::Source(Source::Scratch) => named("scratch", []),
             Op::Source(Source::Local { name }) => named("local", [name.clone()]),
+            Op::Source(source @ (Source::Git(_) | Source::Http(_))) => {
+                let key = self.outside.key(source, &self.notice(Some(VertexId(node.0)))).await;
+                let unknown = || SharedError::from(Error::new(ErrorKind::Io, "unknown source"));
+                key.map_err(|e| self.placed(vertex, e))?.ok_or_else(unknown)?
+            }
             Op::Source(source) => {
                 let key = base_key(source).ok_or_else(|| Error::new(ErrorKind::Io, "unknown source"))?;
                 let image = self.images.pin(&key).await.map_err(|e| self.placed(vertex, e))?;
@@ -435,17 +475,12 @@ impl Worker for BuildWorker {
                 None
             })
             .map(|id| RecordId(id.0))
+            .or_else(|| self.caches.lookup(key))
     }
 
     async fn load(&self, record: &RecordId) -> Option<Filesystem> {
-        let record = self.engine.store.record(&cooper_store::RecordId(record.0)).ok().flatten()?;
-        let store = &self.engine.store;
-        // A layer that the store knows but has lost is made again, unless a base brings it.
-        let present = |layer: &LayerId| {
-            store.hold_layer(layer).unwrap_or(false)
-                && (self.remotes.knows(layer) || store.layer_is_here(layer).unwrap_or(false))
-        };
-        record.layers.iter().all(present).then(|| Filesystem::Layers(record.layers.into()))
+        let found = self.load_here(record).or_else(|| self.caches.load(record, &self.engine.store, &self.remotes));
+        found.inspect(|_| self.caches.note(record))
     }
 
     fn found(&self, node: NodeId, _record: &RecordId) {
@@ -453,7 +488,6 @@ impl Worker for BuildWorker {
             self.emit(Event::Finished { step: *step, state: StepState::Cached, took: Default::default() });
         }
     }
-
     async fn run(
         &self,
         node: NodeId,
@@ -462,7 +496,7 @@ impl Worker for BuildWorker {
     ) -> std::result::Result<Filesystem, SharedError> {
         let vertex = self.vertex(node);
         if let Op::Source(source) = &vertex.op {
-            return self.source(source).await.map_err(|e| self.placed(vertex, e).into());
+            return self.source(source, Some(VertexId(node.0))).await.map_err(|e| self.placed(vertex, e).into());
         }
         let permit =
             self.permits.acquire().await.map_err(|_| Error::new(ErrorKind::Cancelled, "the build was stopped"))?;
@@ -500,6 +534,7 @@ impl Worker for BuildWorker {
             trace: None,
         };
         let names: Vec<cooper_store::Key> = saved.names.iter().map(|key| cooper_store::Key(key.0)).collect();
+        self.caches.note(&saved.id);
         if let Err(e) = self.engine.store.save(&record, &names) {
             let e = from_store(e, "the step's result was not kept for the next build");
             self.emit(Event::Warning { message: e.to_string(), diagnostic: None });

@@ -3,33 +3,47 @@
 //! Does not set anything up itself: the program it lives in has many threads.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio as ChildStdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::cgroup::{Group, Host, Meter};
+use crate::sealed::Sealed;
 use crate::wire::{self, MountSpec, Report, SourceSpec, Spec};
 use crate::{
-    Error, ErrorKind, Executor, Exit, INIT_COMMAND, MountSource, Network, Output, Process, ProcessMount, Profile,
-    Result, Running, Stdio,
+    Error, ErrorKind, Executor, Exit, INIT_COMMAND, MountSource, Network, Output, Process, ProcessMount, Result,
+    Running, Stdio,
 };
 
 /// Runs processes in namespaces of our own.
 #[derive(Clone, Debug)]
 pub struct Namespaces {
     program: PathBuf,
+    groups: Arc<OnceLock<Host>>,
+    sealed: Arc<OnceLock<Sealed>>,
 }
 
 impl Namespaces {
     /// `program` is what calls [`crate::init_main`] if its first argument is [`INIT_COMMAND`]: `/proc/self/exe`.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into() }
+        Self { program: program.into(), groups: Arc::default(), sealed: Arc::default() }
     }
 
     fn spawn_init(&self, socket: OwnedFd) -> Result<Child> {
-        Command::new(&self.program)
+        let sealed = match self.sealed.get() {
+            Some(sealed) => sealed,
+            None => {
+                let sealed = Sealed::of(&self.program)
+                    .map_err(|e| Error::io(format!("cannot seal {}", self.program.display()), e))?;
+                self.sealed.get_or_init(|| sealed)
+            }
+        };
+        Command::new(sealed.path())
+            .arg0("cooper")
             .arg(INIT_COMMAND)
             .env_clear()
             .stdin(ChildStdio::from(socket))
@@ -44,10 +58,16 @@ impl Executor for Namespaces {
     fn start(&self, process: Process) -> Result<Box<dyn Running>> {
         let root = rustix::fs::open(&process.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Error::io(format!("cannot open the root {}", process.root.display()), e.into()))?;
-        let (spec, fds, output) = describe(process, root)?;
+        let host = self.groups.get_or_init(Host::look);
+        let group = Group::create(host, &process.limits)?;
+        let (mut spec, mut fds, output) = describe(process, root)?;
+        let entries = group.entries()?;
+        spec.groups = entries.len();
+        fds.splice(1..1, entries);
         let (socket, theirs) = wire::socket_pair()?;
         let child = self.spawn_init(theirs)?;
-        let mut step = Step { socket: Arc::new(socket), child, output, pty: None, exit: None };
+        let meter = group.meter(host);
+        let mut step = Step { socket: Arc::new(socket), child, output, pty: None, exit: None, meter, _group: group };
         wire::send_spec(step.socket.as_fd(), &spec, &fds)?;
         drop(fds);
         step.started()?;
@@ -70,7 +90,9 @@ pub(crate) fn describe(process: Process, root: OwnedFd) -> Result<(Spec, Vec<Own
         extra_hosts: process.extra_hosts,
         mounts,
         own_network: process.network == Network::None,
-        sandbox: process.profile == Profile::Sandbox,
+        profile: process.profile,
+        ulimits: process.ulimits,
+        groups: 0,
         resolv_conf: process.resolv_conf,
         pty,
     };
@@ -82,6 +104,10 @@ fn describe_mount(mount: ProcessMount, fds: &mut Vec<OwnedFd>) -> MountSpec {
         MountSource::Bind(fd) => {
             fds.push(fd);
             SourceSpec::Bind
+        }
+        MountSource::Device(fd, node) => {
+            fds.push(fd);
+            SourceSpec::Device(node)
         }
         MountSource::Tmpfs(size) => SourceSpec::Tmpfs(size),
         MountSource::Bytes(content, mode, uid, gid) => SourceSpec::Bytes { content, mode, uid, gid },
@@ -124,6 +150,9 @@ struct Step {
     output: Option<Output>,
     pty: Option<OwnedFd>,
     exit: Option<Exit>,
+    meter: Meter,
+    /// Removed last, when nothing is in it.
+    _group: Group,
 }
 
 impl Step {
@@ -144,6 +173,18 @@ impl Step {
 
     fn report(&self) -> Result<Option<(Report, Option<OwnedFd>)>> {
         wire::receive_report(self.socket.as_fd()).map_err(|e| Error::io("cannot hear from the init of the step", e))
+    }
+
+    /// An exit that memory is the reason for. A shell tells of a killed program by a number above 128, and what called
+    /// the shell perhaps by any other: that is believed only where the count is of this step alone.
+    fn explained(&self, exit: Exit) -> Exit {
+        const KILLED: i32 = 128 + libc::SIGKILL;
+        let suspect = match exit {
+            Exit::Signal(libc::SIGKILL) | Exit::Code(KILLED) => true,
+            Exit::Code(code) => code != 0 && self.meter.alone,
+            _ => false,
+        };
+        if suspect && self.meter.ran_out() { Exit::OutOfMemory } else { exit }
     }
 
     /// Reads reports until the last. An init that is gone without one was killed from outside.
@@ -184,7 +225,7 @@ impl Running for Step {
         let exit = self.last_report();
         // Fails only in a program that ignores SIGCHLD, and then after the init has ended.
         let _reaped = self.child.wait();
-        self.exit = Some(exit?);
+        self.exit = Some(self.explained(exit?));
         exit_of(self.exit)
     }
 }

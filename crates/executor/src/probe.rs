@@ -2,13 +2,15 @@
 //!
 //! Changes nothing on the host: what must be tried is tried in a child that ends at once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getpid, getuid, pidfd_open};
 
+use crate::binfmt::{self, Emulator, emulators};
+use crate::cgroup::{CONTROLLERS, Host};
 use crate::enter::{find, is_privileged, read};
 use crate::{subid, sys};
 
@@ -59,7 +61,7 @@ pub fn probe(search: &[PathBuf]) -> Vec<Check> {
         cgroups(),
         runtime(search, "runc", "another executor"),
         runtime(search, "crun", "another executor"),
-        binfmt(),
+        binfmt(search),
     ]
 }
 
@@ -151,20 +153,19 @@ fn overlay(search: &[PathBuf]) -> Check {
     check("overlayfs", ok, detail, Some("modprobe overlay; without it steps work on copies"))
 }
 
-/// What the executor does not do yet, said where it is looked for.
+/// What the executor does not do, said where it is looked for.
 fn step_ids() -> Check {
-    let detail = "steps share the ids of this program: no user namespace of their own, no limit of processes";
-    check(
-        "step isolation",
-        Strength::Weaker,
-        detail,
-        Some("run as an ordinary user: root in a step is then not root here"),
-    )
+    let detail = match is_privileged() {
+        true => "steps share the ids of this program: root in a step is root here, within its sandbox",
+        false => "steps have ids that are nobody's here",
+    };
+    let ok = if is_privileged() { Strength::Weaker } else { Strength::Ok };
+    check("step isolation", ok, detail, Some("run as an ordinary user: root in a step is then not root here"))
 }
 
 fn seccomp() -> Check {
     let actions = read("/proc/sys/kernel/seccomp/actions_avail");
-    let foreign = "; 32-bit programs get no system call at all";
+    let foreign = "; 32-bit programs get system calls only in a step that starts with one";
     let ok = if actions.split_whitespace().any(|action| action == "errno") { Strength::Ok } else { Strength::Missing };
     check("seccomp", ok, format!("{}{foreign}", actions.trim()), Some("the kernel needs CONFIG_SECCOMP_FILTER"))
 }
@@ -206,14 +207,21 @@ fn landlock() -> Check {
     check("landlock", ok, detail, Some("add landlock to the kernel's lsm= parameter"))
 }
 
+/// Which limits steps can be given, controller by controller.
 fn cgroups() -> Check {
-    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    let (ok, detail) = match (unified, Path::new("/sys/fs/cgroup").exists()) {
-        (true, _) => (Strength::Ok, "version 2"),
-        (false, true) => (Strength::Weaker, "version 1 or hybrid: crun refuses it, cooper's own executor needs none"),
-        (false, false) => (Strength::Missing, "not mounted: runc and crun refuse, cooper's own executor needs none"),
+    let host = Host::look();
+    let found: Vec<_> = CONTROLLERS.iter().map(|name| (*name, host.usable(name))).collect();
+    let tell = |(name, usable): &(&str, std::result::Result<u8, String>)| match usable {
+        Ok(version) => format!("{name} (version {version})"),
+        Err(why) => format!("no {name}: {why}"),
     };
-    check("cgroups", ok, detail, Some("boot with systemd.unified_cgroup_hierarchy=1"))
+    let ok = match found.iter().all(|(_, usable)| usable.is_ok()) {
+        true => Strength::Ok,
+        false => Strength::Weaker,
+    };
+    let hint = "without a controller its limits are refused (`--resource`), and without pids steps may start any \
+        number of processes";
+    check("limits of steps", ok, found.iter().map(tell).collect::<Vec<_>>().join(", "), Some(hint))
 }
 
 fn runtime(search: &[PathBuf], name: &'static str, purpose: &str) -> Check {
@@ -223,14 +231,22 @@ fn runtime(search: &[PathBuf], name: &'static str, purpose: &str) -> Check {
     }
 }
 
-fn binfmt() -> Check {
-    let entries = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| name.starts_with("qemu-"));
-    names.sort();
-    let ok = if names.is_empty() { Strength::Weaker } else { Strength::Ok };
-    let detail = if names.is_empty() { "no other architecture can be run".into() } else { names.join(" ") };
-    check("binfmt", ok, detail, Some("install qemu-user-static to run steps of other platforms"))
+fn binfmt(search: &[PathBuf]) -> Check {
+    let shown = |emulator: &Emulator| {
+        let held = if emulator.fixed { "" } else { ", shown to steps at this path" };
+        format!("{} ({}{held})", emulator.architecture, emulator.interpreter.display())
+    };
+    let registered: Vec<String> = emulators().iter().map(shown).collect();
+    let installed = binfmt::available(search);
+    let (ok, detail) = match (registered.is_empty(), installed.is_empty()) {
+        (false, _) => (Strength::Ok, registered.join(", ")),
+        (true, false) => (Strength::Weaker, format!("none registered; installed: {}", installed.join(", "))),
+        (true, true) => (Strength::Weaker, "no other processor's programs can be run".to_owned()),
+    };
+    let hint = "to run steps of other platforms: apt-get install qemu-user-static binfmt-support, or \
+        docker run --privileged --rm tonistiigi/binfmt --install all; \
+        for an ordinary user (Linux 6.7) it is enough that qemu-user-static is installed";
+    check("binfmt", ok, detail, Some(hint))
 }
 
 #[cfg(test)]

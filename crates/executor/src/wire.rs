@@ -12,7 +12,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{DeviceNode, Error, ErrorKind, Profile, Result, Ulimit};
 
 /// Descriptors in one packet; the kernel takes 253.
 const FDS_PER_PACKET: usize = 200;
@@ -23,7 +23,8 @@ const MAX_SPEC_BYTES: u64 = 64 << 20;
 /// Bytes of a report; an error message is the longest.
 const MAX_REPORT_BYTES: usize = 32 << 10;
 
-/// A step as the init is told of it. Descriptors follow in the order: root, streams (if not a terminal), bind mounts.
+/// A step as the init is told of it. Descriptors follow in the order: root, `cgroup.procs` of the groups
+/// to join, streams (if not a terminal), bind mounts and devices.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) readonly_root: bool,
@@ -35,7 +36,10 @@ pub(crate) struct Spec {
     pub(crate) extra_hosts: Vec<(String, String)>,
     pub(crate) mounts: Vec<MountSpec>,
     pub(crate) own_network: bool,
-    pub(crate) sandbox: bool,
+    pub(crate) profile: Profile,
+    pub(crate) ulimits: Vec<Ulimit>,
+    /// How many control groups the program joins.
+    pub(crate) groups: usize,
     pub(crate) resolv_conf: Option<Vec<u8>>,
     /// Rows and columns.
     pub(crate) pty: Option<(u16, u16)>,
@@ -54,6 +58,8 @@ pub(crate) struct MountSpec {
 pub(crate) enum SourceSpec {
     /// The next descriptor.
     Bind,
+    /// Likewise, a device.
+    Device(DeviceNode),
     Tmpfs(Option<u64>),
     Bytes {
         content: Vec<u8>,
@@ -228,7 +234,7 @@ fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8], fds: &mut Vec<OwnedFd>) -> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -264,7 +270,7 @@ mod tests {
         assert_eq!(receive_signal(theirs.as_fd()).unwrap(), None);
     }
 
-    fn spec(cwd: &str) -> Spec {
+    pub(crate) fn spec(cwd: &str) -> Spec {
         Spec {
             readonly_root: false,
             args: vec![],
@@ -275,7 +281,9 @@ mod tests {
             extra_hosts: vec![],
             mounts: vec![],
             own_network: false,
-            sandbox: true,
+            profile: Profile::SANDBOX,
+            ulimits: vec![],
+            groups: 0,
             resolv_conf: None,
             pty: None,
         }

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 use cooper_executor::{
-    Error, ErrorKind, Executor, Exit, MountSource, Namespaces, Network, Process, ProcessMount, Profile, Runtime, Stdio,
+    DeviceNode, Error, ErrorKind, Executor, Exit, Limits, MountSource, Namespaces, Network, Process, ProcessMount,
+    Runtime, Stdio, Ulimit,
 };
 use tempfile::TempDir;
 
@@ -58,19 +59,9 @@ impl Bench {
 
     fn shell(&self, script: &str) -> Process {
         Process {
-            root: self.root.path().into(),
-            readonly_root: false,
-            args: ["sh", "-c", script].map(str::to_owned).into(),
             env: vec!["PATH=/bin".into()],
-            cwd: "/".into(),
-            user: String::new(),
             hostname: "box".into(),
-            extra_hosts: vec![],
-            mounts: vec![],
-            network: Network::Host,
-            profile: Profile::Sandbox,
-            resolv_conf: None,
-            stdio: Stdio::Pipes,
+            ..Process::new(self.root.path(), ["sh", "-c", script].map(str::to_owned).into())
         }
     }
 
@@ -103,7 +94,7 @@ fn furnish(root: &Path) {
         fs::create_dir(root.join(dir)).unwrap();
     }
     fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
-    for applet in "sh cat echo env id sleep true pwd touch hostname ls grep stty wc mkdir".split(' ') {
+    for applet in "sh cat echo env id sleep true pwd touch hostname ls grep stty wc mkdir dd head".split(' ') {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
     fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nada:x:1000:100::/home/ada:/bin/sh\n").unwrap();
@@ -207,6 +198,96 @@ fn terminal(bench: &Bench) {
     assert_eq!((running.wait().unwrap(), out.as_slice()), (Exit::Code(0), &b"31 99\r\n"[..]));
 }
 
+/// Runs a step with limits; nothing where this host gives none.
+fn limited(bench: &Bench, script: &str, limits: Limits) -> Option<(Exit, String, String)> {
+    let mut step = bench.shell(script);
+    step.limits = limits;
+    match bench.run(step) {
+        Err(error) if error.kind() == ErrorKind::Host => skip(&format!("{error} {:?}", error.hint())),
+        result => Some(result.unwrap()),
+    }
+}
+
+fn memory_is_limited(bench: &Bench) {
+    let limits = || Limits { memory: Some(32 << 20), ..Limits::default() };
+    let small = limited(bench, "dd if=/dev/zero of=/dev/null bs=1M count=1 2>/dev/null; echo fits", limits());
+    let Some((exit, out, err)) = small else { return };
+    assert_eq!((exit, out.as_str()), (Exit::Code(0), "fits\n"), "{err}");
+    for script in ["exec dd if=/dev/zero of=/dev/null bs=128M count=1", "dd if=/dev/zero of=/dev/null bs=128M count=1"]
+    {
+        assert_eq!(limited(bench, script, limits()).unwrap().0, Exit::OutOfMemory, "{script}");
+    }
+    let failed = limited(bench, "exit 9", limits()).unwrap();
+    assert_eq!(failed.0, Exit::Code(9));
+}
+
+fn processes_are_limited(bench: &Bench) {
+    let limits = Limits { processes: Some(5), ..Limits::default() };
+    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 9 & done; echo all";
+    let Some((exit, out, err)) = limited(bench, script, limits) else { return };
+    assert!(exit != Exit::Code(0) && out.is_empty() && err.contains("fork"), "{exit:?} {out} {err}");
+}
+
+fn processors_are_limited(bench: &Bench) {
+    let limits = Limits {
+        cpu_shares: Some(512),
+        cpu_period: Some(50_000),
+        cpu_quota: Some(25_000),
+        cpuset_cpus: Some("0".into()),
+        ..Limits::default()
+    };
+    let Some((exit, out, err)) = limited(bench, "grep Cpus_allowed_list /proc/self/status", limits) else { return };
+    assert_eq!((exit, out.as_str()), (Exit::Code(0), "Cpus_allowed_list:\t0\n"), "{err}");
+    let mut step = bench.shell("true");
+    step.limits = Limits { cpuset_cpus: Some("0-9999".into()), ..Limits::default() };
+    assert_eq!(bench.run(step).unwrap_err().kind(), ErrorKind::Host);
+}
+
+fn a_group_can_be_made_below_another(bench: &Bench) {
+    let parent = format!("/cooper-test-{}", bench.root.path().file_name().unwrap().display());
+    let limits = Limits { parent: Some(parent.clone()), ..Limits::default() };
+    let found = limited(bench, "cat /proc/self/cgroup", limits);
+    let clean = |kind: &str| fs::remove_dir(format!("/sys/fs/cgroup/{kind}{parent}"));
+    let kinds = ["", "memory", "pids", "cpu", "cpuacct", "blkio", "devices", "freezer", "unified", "cpuset", "systemd"];
+    let removed = kinds.iter().filter(|kind| clean(kind).is_ok()).count();
+    if let Some((exit, _, err)) = found {
+        assert_eq!(exit, Exit::Code(0), "{err}");
+        assert!(removed > 0, "the parent was made, and the step's own group is gone");
+    }
+    let mut step = bench.shell("true");
+    step.limits.parent = Some("../up".into());
+    assert!(bench.run(step).is_err());
+}
+
+fn limits_of_each_process(bench: &Bench) {
+    let mut step = bench.shell("ulimit -n; ulimit -Hn; ulimit -s; ulimit -c");
+    let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft: Some(soft), hard: Some(hard) };
+    step.ulimits = vec![limit("nofile", 55, 77), limit("stack", 1 << 20, 1 << 20)];
+    assert_eq!(bench.says(step), "55\n77\n1024\n0\n");
+    let mut step = bench.shell("true");
+    step.ulimits = vec![limit("nosuch", 1, 1)];
+    assert!(bench.run(step).is_err());
+}
+
+fn devices(bench: &Bench) {
+    let open = |path: &str| {
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, rustix::fs::Mode::empty()).unwrap()
+    };
+    let device = |target: &str, node| {
+        let source = MountSource::Device(open("/dev/zero"), node);
+        ProcessMount { target: target.into(), source, readonly: false }
+    };
+    let before = bench.names();
+    let mut step = bench.shell("head -c 3 /dev/sub/mine | wc -c; ls -ln /dev/other");
+    let other = DeviceNode { mode: Some(0o640), uid: Some(3), gid: Some(4) };
+    step.mounts = vec![device("/dev/sub/mine", DeviceNode::default()), device("/dev/other", other)];
+    let out = bench.says(step);
+    let words: Vec<&str> = out.split_whitespace().collect();
+    assert_eq!((words[0], &words[1..7]), ("3", &["crw-r-----", "1", "3", "4", "1,", "5"][..]), "{out}");
+    assert_eq!(bench.names(), before);
+}
+
 fn what_cannot_start(bench: &Bench) {
     for args in [&["absent"][..], &["/absent"], &["/etc/passwd"]] {
         let mut step = bench.shell("");
@@ -247,9 +328,15 @@ macro_rules! contract {
 
 contract! {
     privileged_own: exits_and_streams environment_and_place users mounts_leave_no_trace readonly_root_and_no_network
-        sandbox killing terminal what_cannot_start system_calls;
+        sandbox killing terminal what_cannot_start system_calls
+        memory_is_limited processes_are_limited processors_are_limited a_group_can_be_made_below_another
+        limits_of_each_process devices;
     privileged_runc: exits_and_streams environment_and_place users mounts_leave_no_trace readonly_root_and_no_network
-        sandbox killing terminal what_cannot_start system_calls;
+        sandbox killing terminal what_cannot_start system_calls
+        memory_is_limited processes_are_limited processors_are_limited a_group_can_be_made_below_another
+        limits_of_each_process devices;
     privileged_crun: exits_and_streams environment_and_place users mounts_leave_no_trace readonly_root_and_no_network
-        sandbox killing terminal what_cannot_start system_calls;
+        sandbox killing terminal what_cannot_start system_calls
+        memory_is_limited processes_are_limited processors_are_limited a_group_can_be_made_below_another
+        limits_of_each_process devices;
 }

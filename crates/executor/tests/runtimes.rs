@@ -9,9 +9,7 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use cooper_executor::{
-    Error, ErrorKind, Executor, Exit, MountSource, Network, Process, ProcessMount, Profile, Runtime, Stdio,
-};
+use cooper_executor::{Error, ErrorKind, Executor, Exit, MountSource, Network, Process, ProcessMount, Runtime, Stdio};
 use tempfile::TempDir;
 
 fn bench(name: &str) -> Option<(Runtime, TempDir, TempDir)> {
@@ -34,19 +32,12 @@ fn bench(name: &str) -> Option<(Runtime, TempDir, TempDir)> {
 
 fn process(root: &Path, script: &str) -> Process {
     Process {
-        root: root.into(),
-        readonly_root: false,
-        args: ["sh", "-c", script].map(str::to_owned).into(),
         env: vec!["PATH=/bin".into()],
         cwd: "/made/here".into(),
         user: "7:8".into(),
         hostname: "box".into(),
-        extra_hosts: vec![],
-        mounts: vec![],
         network: Network::None,
-        profile: Profile::Sandbox,
-        resolv_conf: None,
-        stdio: Stdio::Pipes,
+        ..Process::new(root, ["sh", "-c", script].map(str::to_owned).into())
     }
 }
 

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::process::{Command, Stdio as ChildStdio};
 
 use cooper_executor::{
-    ErrorKind, Executor, Exit, MountSource, Namespaces, Network, Process, ProcessMount, Profile, Running, Stdio,
+    ErrorKind, Executor, Exit, MountSource, Namespaces, Network, NoNewPrivileges, Process, ProcessMount, Profile,
+    Running, Stdio,
 };
 use tempfile::TempDir;
 
@@ -54,19 +55,9 @@ fn base() -> Option<TempDir> {
 
 fn process(root: &Path, args: &[&str]) -> Process {
     Process {
-        root: root.into(),
-        readonly_root: false,
-        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         env: vec!["PATH=/bin".into()],
-        cwd: "/".into(),
-        user: String::new(),
         hostname: "box".into(),
-        extra_hosts: vec![],
-        mounts: vec![],
-        network: Network::Host,
-        profile: Profile::Sandbox,
-        resolv_conf: None,
-        stdio: Stdio::Pipes,
+        ..Process::new(root, args.iter().map(|arg| (*arg).to_owned()).collect())
     }
 }
 
@@ -228,9 +219,35 @@ fn privileged_sandbox_is_as_documented() {
     assert_eq!(says(root.path(), script), sets(none, "00000000800405fb", 1));
     assert_eq!(run(step).1, sets(none, none, 0));
     let mut step = shell(root.path(), script);
-    step.profile = Profile::Insecure;
+    step.profile = Profile::INSECURE;
     let out = run(step).1;
     assert!(out.ends_with("NoNewPrivs:\t0\nSeccomp:\t0\n"), "{out}");
+}
+
+#[test]
+fn privileged_insecure_is_not_masked() {
+    let Some(root) = base() else { return };
+    let mut step = shell(
+        root.path(),
+        "mount -t tmpfs none /tmp && echo mounted; grep -c ' /sys sysfs rw' /proc/mounts; [ -c /dev/kmsg ] && echo kmsg; \
+         wc -c < /proc/interrupts | grep -vc '^0$'",
+    );
+    step.profile = Profile::INSECURE;
+    assert_eq!(run(step).1, "mounted\n1\nkmsg\n1\n");
+}
+
+#[test]
+fn privileged_capabilities_can_be_chosen() {
+    let Some(root) = base() else { return };
+    let mut step = shell(root.path(), "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp:)' /proc/self/status");
+    step.profile = Profile {
+        capabilities: cooper_executor::capability("NET_RAW").unwrap() | 1,
+        no_new_privileges: NoNewPrivileges::Never,
+        filtered: false,
+        ..Profile::SANDBOX
+    };
+    let caps = "0000000000002001";
+    assert_eq!(run(step).1, format!("CapEff:\t{caps}\nCapBnd:\t{caps}\nNoNewPrivs:\t0\nSeccomp:\t0\n"));
 }
 
 #[test]
@@ -252,6 +269,47 @@ fn privileged_step_sees_only_itself_and_cannot_inspect_its_init() {
         "echo $$; ls -d /proc/[0-9]* | wc -l; readlink /proc/1/exe || echo hidden; kill -9 1; echo alive",
     );
     assert_eq!(out, "2\n4\nhidden\nalive\n");
+}
+
+/// CVE-2019-5736: also a step that may look at its init gets a file that cannot be written.
+#[test]
+fn privileged_the_program_of_the_init_cannot_be_overwritten() {
+    let Some(root) = base() else { return };
+    let before = std::fs::read(PROGRAM).unwrap();
+    let mut step = shell(root.path(), "head -c 4 /proc/1/exe | grep -c ELF; echo x > /proc/1/exe");
+    step.profile = Profile::INSECURE;
+    let (exit, out, err) = run(step);
+    assert_eq!((exit, out.as_str()), (Exit::Code(1), "1\n"), "{err}");
+    assert!(err.contains("Read-only file system"), "{err}");
+    assert!(before == std::fs::read(PROGRAM).unwrap());
+}
+
+/// A service of the host that listens on an abstract socket trusts who can connect; the network is the host's.
+#[test]
+fn privileged_abstract_sockets_of_the_host_are_out_of_reach() {
+    use std::os::linux::net::SocketAddrExt;
+    let Some(root) = base() else { return };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/abstract.c");
+    let program = root.path().join("bin/abstract");
+    if !Command::new("gcc").arg("-static").arg("-o").arg(program).arg(source).status().is_ok_and(|s| s.success()) {
+        return eprintln!("skipped: no gcc that links statically");
+    }
+    let name = format!("cooper-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+    let mut step = process(root.path(), &["abstract", &name]);
+    step.profile = Profile::INSECURE;
+    assert_eq!(run(step).1, "host 0, own 0, moved 0\n", "the test's own doing");
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let number = |at| release.split(['.', '-']).nth(at).and_then(|n: &str| n.parse::<u32>().ok()).unwrap_or(0);
+    if (number(0), number(1)) < (6, 12) || !Path::new("/sys/kernel/security/landlock").exists() && number(0) < 6 {
+        return eprintln!("skipped: this kernel has no scopes");
+    }
+    let out = run(process(root.path(), &["abstract", &name])).1;
+    assert_eq!(
+        out, "host 1, own 0, moved 0\n",
+        "connecting to the host's is refused; the step's own and renaming work"
+    );
 }
 
 #[test]

@@ -27,6 +27,14 @@ pub struct Exec {
     pub network: Network,
     /// Sandbox or not.
     pub security: Security,
+    /// Devices of the host it may use.
+    pub devices: Vec<Device>,
+    /// Limits of each of its processes.
+    pub ulimits: Vec<Ulimit>,
+    /// Control group below which its own is made.
+    pub cgroup_parent: Option<String>,
+    /// Limits of all of its processes together: no part of what it is.
+    pub resources: Resources,
     /// Mounts besides the root, in Dockerfile order.
     pub mounts: Vec<Mount>,
     /// Here-document script: bytes shown read-only, executable, at `/dev/pipes/<name>`.
@@ -55,6 +63,58 @@ pub enum Security {
     Sandbox,
     /// All capabilities, no seccomp; needs an entitlement.
     Insecure,
+}
+
+/// A `RUN --device`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// `vendor/class=name`, `vendor/class`, `vendor/class=*` or the name of a class (Container Device Interface).
+    pub name: String,
+    /// Absence is an error.
+    pub required: bool,
+}
+
+/// A limit of each process, as `setrlimit(2)` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// `nofile`, `nproc` and so on.
+    pub name: String,
+    /// What it begins with; `None` is no limit.
+    pub soft: Option<u64>,
+    /// What it can be raised to.
+    pub hard: Option<u64>,
+}
+
+/// Limits of a control group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; -1 for any.
+    pub memory_swap: Option<i64>,
+    /// Weight where processors are scarce; 1024 is the default.
+    pub cpu_shares: Option<u64>,
+    /// Microseconds in which the quota can be used up.
+    pub cpu_period: Option<u64>,
+    /// Microseconds of processor time in a period.
+    pub cpu_quota: Option<u64>,
+    /// Processors to run on: `0-2,5`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes likewise.
+    pub cpuset_mems: Option<String>,
+}
+
+/// What a caller may ask for every process of a build.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Limits of each process.
+    pub ulimits: Vec<Ulimit>,
+    /// Bytes of /dev/shm.
+    pub shm_size: Option<u64>,
+    /// Control group below which those of the steps are made.
+    pub cgroup_parent: Option<String>,
+    /// Limits of all processes of a step together.
+    pub resources: Resources,
 }
 
 /// A `RUN --mount`.

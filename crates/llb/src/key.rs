@@ -5,8 +5,8 @@
 use cooper_oci::Platform;
 
 use crate::{
-    CacheSharing, Chmod, Chown, CopySource, Exec, FileAction, FileOp, Mount, MountKind, Network, Op, ResolveMode,
-    Security, Source, UserName,
+    CacheSharing, Chmod, Chown, CopySource, Exec, FileAction, FileOp, GitSource, HttpSource, Mount, MountKind, Network,
+    Op, ResolveMode, Security, Source, Ulimit, UserName,
 };
 
 /// One typed, named input of a key. The ordered list is stored with every record, so that a miss can be explained.
@@ -80,7 +80,47 @@ impl Key {
                 self.add("op", "local");
                 self.add("context", name);
             }
+            Source::Git(source) => self.git(source),
+            Source::Http(source) => self.http(source),
         }
+    }
+
+    fn http(&mut self, source: &HttpSource) {
+        let HttpSource { url, name, checksum } = source;
+        self.add("op", "http");
+        self.add("url", source.shown());
+        // All of it, but unreadable: key inputs are stored, and an address may hold a password.
+        self.add("whole url", blake3::hash(url.as_bytes()).to_hex().as_str());
+        self.add("file name", name);
+        if let Some(checksum) = checksum {
+            self.add("checksum", checksum.to_string());
+        }
+    }
+
+    fn git(&mut self, source: &GitSource) {
+        let GitSource {
+            remote,
+            reference,
+            subdir,
+            checksum,
+            keep_git_dir,
+            skip_submodules,
+            commit_times,
+            fetch_by_commit: _,
+        } = source;
+        self.add("op", "git");
+        self.add("remote", crate::without_password(remote));
+        self.add("ref", reference.as_deref().unwrap_or_default());
+        self.add("subdir", subdir);
+        if let Some(checksum) = checksum {
+            self.add("checksum", checksum);
+        }
+        let flags = [
+            (keep_git_dir.unwrap_or(false), "keep-git-dir"),
+            (*skip_submodules, "skip-submodules"),
+            (commit_times.unwrap_or(false), "commit times"),
+        ];
+        flags.iter().filter(|(set, _)| *set).for_each(|(_, flag)| self.add("flag", *flag));
     }
 
     fn platform(&mut self, platform: &Platform) {
@@ -105,6 +145,10 @@ impl Key {
             platform,
             network,
             security,
+            devices,
+            ulimits,
+            cgroup_parent,
+            resources: _,
             mounts,
             pipe,
             clamp,
@@ -121,12 +165,22 @@ impl Key {
         platform.iter().for_each(|platform| self.platform(platform));
         self.add("network", network_text(*network));
         self.add("security", security_text(*security));
+        devices.iter().for_each(|device| self.add("device", format!("{} {}", device.name, need(device.required))));
+        ulimits.iter().for_each(|ulimit| self.ulimit(ulimit));
+        if let Some(parent) = cgroup_parent {
+            self.add("cgroup parent", parent);
+        }
         mounts.iter().for_each(|mount| self.mount(mount));
         if let Some((name, data)) = pipe {
             self.add("pipe", name);
             self.add("pipe content", blake3::hash(data).to_hex().as_str());
         }
         self.clamp(*clamp);
+    }
+
+    fn ulimit(&mut self, ulimit: &Ulimit) {
+        let text = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+        self.add("ulimit", format!("{}={}:{}", ulimit.name, text(ulimit.soft), text(ulimit.hard)));
     }
 
     fn clamp(&mut self, clamp: Option<i64>) {

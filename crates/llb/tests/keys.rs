@@ -47,6 +47,10 @@ fn every_field_of_exec() {
         platform: _,
         network: _,
         security: _,
+        devices: _,
+        ulimits: _,
+        cgroup_parent: _,
+        resources: _,
         mounts: _,
         pipe: _,
         clamp: _,
@@ -70,12 +74,31 @@ fn every_field_of_exec() {
             ("network", true, |exec| exec.network = Network::None),
             ("network host", true, |exec| exec.network = Network::Host),
             ("security", true, |exec| exec.security = Security::Insecure),
+            ("device", true, |exec| exec.devices.push(Device { name: "a/b=c".into(), required: false })),
+            ("ulimit", true, |exec| {
+                exec.ulimits.push(Ulimit { name: "nofile".into(), soft: Some(1), hard: None });
+            }),
+            ("cgroup parent", true, |exec| exec.cgroup_parent = Some("p".into())),
+            ("resources", false, |exec| exec.resources.memory = Some(1)),
             ("mounts", true, |exec| {
                 exec.mounts.push(Mount { target: "/t".into(), kind: MountKind::Tmpfs { size: None } });
             }),
             ("pipe", true, |exec| exec.pipe = Some(("EOF".into(), b"x".to_vec()))),
             ("clamp", true, |exec| exec.clamp = Some(6)),
             ("no clamp", true, |exec| exec.clamp = None),
+        ],
+    );
+    let device = Device { name: "a/b=c".into(), required: false };
+    let ulimit = Ulimit { name: "nofile".into(), soft: Some(1), hard: None };
+    check(
+        &Exec { devices: vec![device], ulimits: vec![ulimit], ..exec() },
+        Op::Exec,
+        &[
+            ("device name", true, |exec| exec.devices[0].name = "a/b=d".into()),
+            ("device required", true, |exec| exec.devices[0].required = true),
+            ("ulimit name", true, |exec| exec.ulimits[0].name = "nproc".into()),
+            ("ulimit soft", true, |exec| exec.ulimits[0].soft = None),
+            ("ulimit hard", true, |exec| exec.ulimits[0].hard = Some(2)),
         ],
     );
     check(
@@ -305,4 +328,63 @@ fn selections() {
     assert_eq!(text(&run, 1), r#"paths path "a/b" path "c""#);
     assert_eq!(text(&run, 2), r#"paths path """#);
     assert_eq!(text(&Op::Merge, 1), "whole");
+}
+
+#[test]
+fn every_field_of_a_git_source() {
+    let sample = GitSource {
+        remote: "https://user:secret@host/a.git".into(),
+        reference: Some("main".into()),
+        subdir: "d".into(),
+        checksum: Some("abc".into()),
+        ..GitSource::default()
+    };
+    // Breaks when a field is added: add it to the changes below and to the table.
+    let GitSource {
+        remote: _,
+        reference: _,
+        subdir: _,
+        checksum: _,
+        keep_git_dir: _,
+        skip_submodules: _,
+        commit_times: _,
+        fetch_by_commit: _,
+    } = &sample;
+    check(
+        &sample,
+        |source| Op::Source(Source::Git(source)),
+        &[
+            ("remote", true, |source| source.remote = "https://host/b.git".into()),
+            ("password", false, |source| source.remote = "https://host/a.git".into()),
+            ("reference", true, |source| source.reference = None),
+            ("subdir", true, |source| source.subdir = String::new()),
+            ("checksum", true, |source| source.checksum = None),
+            ("keep_git_dir", true, |source| source.keep_git_dir = Some(true)),
+            ("keep_git_dir that changes nothing", false, |source| source.keep_git_dir = Some(false)),
+            ("skip_submodules", true, |source| source.skip_submodules = true),
+            ("commit_times", true, |source| source.commit_times = Some(true)),
+            ("fetch_by_commit", false, |source| source.fetch_by_commit = true),
+        ],
+    );
+    let inputs = format!("{:?}", Op::Source(Source::Git(sample)).key_inputs());
+    assert!(!inputs.contains("secret"), "{inputs}");
+}
+
+#[test]
+fn every_field_of_an_http_source() {
+    let sample = HttpSource::of("https://user:secret@host/a?token=hidden");
+    // Breaks when a field is added: add it to the changes below and to the table.
+    let HttpSource { url: _, name: _, checksum: _ } = &sample;
+    check(
+        &sample,
+        |source| Op::Source(Source::Http(source)),
+        &[
+            ("url", true, |source| source.url = "https://host/b".into()),
+            ("query", true, |source| source.url = "https://host/a?token=other".into()),
+            ("name", true, |source| source.name = "b".into()),
+            ("checksum", true, |source| source.checksum = Some(cooper_oci::Digest::of(b"x"))),
+        ],
+    );
+    let inputs = format!("{:?}", Op::Source(Source::Http(sample)).key_inputs());
+    assert!(!inputs.contains("secret") && !inputs.contains("hidden"), "{inputs}");
 }

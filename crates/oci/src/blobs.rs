@@ -1,6 +1,7 @@
 //! A place is a set of blobs: the two traits every registry, layout, archive and store implements.
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::pin::Pin;
 
 use async_trait::async_trait;
@@ -18,6 +19,12 @@ pub trait Blobs: Debug + Send + Sync {
     /// Opens a blob. [`ErrorKind::NotFound`] when the place does not have it. Layers, configs, manifests and
     /// indexes are all blobs here; a registry tells them apart by media type.
     async fn open(&self, descriptor: &Descriptor) -> Result<Body>;
+
+    /// The blob as a file whose bytes this very process hashed when it wrote them, and that nobody touched since: they
+    /// need no second look. Most places have none.
+    fn known_file(&self, _: &Descriptor) -> Option<File> {
+        None
+    }
 }
 
 /// A place that blobs are written to.

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::document::{DOCUMENT_LIMIT, Document, parse_document};
+use crate::platform::best;
 use crate::{
     BlobSink, Blobs, Body, Descriptor, Digest, Error, ErrorKind, Manifest, Platform, Result, body_from_bytes, read_all,
 };
@@ -88,7 +89,7 @@ pub async fn choose(root: &Descriptor, platform: &Platform, from: &dyn Blobs) ->
         }
         let bytes = read_all(from, &current, DOCUMENT_LIMIT).await?;
         let document = parse_document(&current.media_type, &bytes)?;
-        current = serving(&document, platform).ok_or_else(|| {
+        current = best(&document.children(), platform).cloned().ok_or_else(|| {
             let there: Vec<String> =
                 document.children().iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();
             Error::new(ErrorKind::NotFound, format!("{} has no image for {platform}", root.digest))
@@ -96,18 +97,6 @@ pub async fn choose(root: &Descriptor, platform: &Platform, from: &dyn Blobs) ->
         })?;
     }
     Err(too_deep(root))
-}
-
-/// The entry for `platform`: the very platform before one that merely serves it; an only entry may go without.
-fn serving(document: &Document, platform: &Platform) -> Option<Descriptor> {
-    let children = document.children();
-    let named = |exact: bool| {
-        children.iter().find(|child| {
-            child.platform.as_ref().is_some_and(|own| own.serves(platform) && (!exact || platform.serves(own)))
-        })
-    };
-    let only = || children.first().filter(|child| children.len() == 1 && child.platform.is_none());
-    named(true).or_else(|| named(false)).or_else(only).map(|child| (*child).clone())
 }
 
 /// Every blob below a root.

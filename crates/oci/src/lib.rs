@@ -21,7 +21,7 @@ pub mod tar;
 pub mod testing;
 mod validate;
 
-pub use archive::{Archive, read_archive, write_docker_archive, write_oci_archive};
+pub use archive::{Archive, Named, read_archive, write_docker_archive, write_oci_archive};
 pub use blobs::{BlobSink, Blobs, Body, body_from_bytes, read_all};
 pub use compress::{
     Format, LayerReader, LayerSums, LayerWriter, Limited, Limits, Piece, PieceKey, Pieces, decompress,
@@ -37,7 +37,7 @@ pub use image::{Index, Manifest};
 pub use layer::{Compression, Entry, EntryKind, Mtime};
 pub use layout::{IMAGE_NAME, Layout, REF_NAME, body_from_reader};
 pub use memory::MemoryBlobs;
-pub use platform::Platform;
+pub use platform::{COMMON_PLATFORMS, Platform, best};
 pub use reference::{Reference, Target};
 pub use tar::{TarReader, TarWriter, Whiteout, opaque_name, parse_whiteout, whiteout_name};
 pub use validate::validate;

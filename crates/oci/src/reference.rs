@@ -66,6 +66,12 @@ impl Reference {
         self
     }
 
+    /// The repository at `digest`, whatever tag the name has.
+    #[must_use]
+    pub fn at(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
     /// As a person would write it: without `docker.io/library/`.
     pub fn familiar(&self) -> String {
         let full = self.to_string();

@@ -96,10 +96,14 @@ struct Kept {
 }
 
 impl Pieces for Kept {
-    fn get(&self, key: &PieceKey) -> Option<Vec<u8>> {
+    fn get(&self, key: &PieceKey) -> Option<(Vec<u8>, [u8; 32])> {
         let found = self.pieces.lock().unwrap().get(key).cloned();
         self.misses.fetch_add(usize::from(found.is_none()), Ordering::Relaxed);
-        found
+        let with_sum = |bytes: Vec<u8>| {
+            let sum = blake3::hash(&bytes).into();
+            (bytes, sum)
+        };
+        found.map(with_sum)
     }
 }
 

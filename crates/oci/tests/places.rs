@@ -262,9 +262,9 @@ fn archives_round_trip() {
     let scratch = tempfile::tempdir().unwrap();
     let (blobs, root) = sample();
     let (mut oci, mut docker, mut again) = (Vec::new(), Vec::new(), Vec::new());
-    block_on(write_oci_archive(&mut oci, &root, &names(), &blobs)).unwrap();
-    block_on(write_oci_archive(&mut again, &root, &names(), &blobs)).unwrap();
-    block_on(write_docker_archive(&mut docker, &root, &names(), &blobs)).unwrap();
+    block_on(write_oci_archive(&mut oci, &[(root.clone(), names())], &blobs)).unwrap();
+    block_on(write_oci_archive(&mut again, &[(root.clone(), names())], &blobs)).unwrap();
+    block_on(write_docker_archive(&mut docker, &[(root.clone(), names())], &blobs)).unwrap();
     assert_eq!(oci, again);
     for bytes in [&oci, &docker, &gzip(&oci), &zstd::bulk::compress(&docker, 1).unwrap()] {
         let archive = archive(scratch.path(), bytes).unwrap();
@@ -279,9 +279,9 @@ fn archives_round_trip() {
 #[test]
 fn a_docker_archive_holds_one_platform() {
     let (blobs, index) = two_platforms();
-    let error = block_on(write_docker_archive(&mut Vec::new(), &index, &[], &blobs)).unwrap_err();
+    let error = block_on(write_docker_archive(&mut Vec::new(), &[(index.clone(), Vec::new())], &blobs)).unwrap_err();
     assert!(error.to_string().contains("one platform, not 2"), "{error}");
-    block_on(write_oci_archive(&mut Vec::new(), &index, &[], &blobs)).unwrap();
+    block_on(write_oci_archive(&mut Vec::new(), &[(index.clone(), Vec::new())], &blobs)).unwrap();
 }
 
 /// What `docker save` wrote for years: a directory a layer, shared layers as links.
@@ -379,8 +379,10 @@ fn other_tools_read_archives_and_layouts() {
     for (name, docker) in [("o.tar", false), ("d.tar", true)] {
         let mut bytes = Vec::new();
         match docker {
-            true => block_on(write_docker_archive(&mut bytes, &root, &names()[..1], &blobs)).unwrap(),
-            false => block_on(write_oci_archive(&mut bytes, &root, &names()[..1], &blobs)).unwrap(),
+            true => {
+                block_on(write_docker_archive(&mut bytes, &[(root.clone(), names()[..1].to_vec())], &blobs)).unwrap()
+            }
+            false => block_on(write_oci_archive(&mut bytes, &[(root.clone(), names()[..1].to_vec())], &blobs)).unwrap(),
         }
         std::fs::write(scratch.path().join(name), bytes).unwrap();
     }
@@ -416,6 +418,6 @@ fn futures_can_move_between_threads() {
     check(copy(&root, &blobs, &blobs, &options));
     check(validate(&root, &blobs));
     check(choose(&root, &Platform::host(), &blobs));
-    check(write_oci_archive(&mut out, &root, &[], &blobs));
-    check(write_docker_archive(&mut out, &root, &[], &blobs));
+    check(write_oci_archive(&mut out, &[(root.clone(), Vec::new())], &blobs));
+    check(write_docker_archive(&mut out, &[(root.clone(), Vec::new())], &blobs));
 }

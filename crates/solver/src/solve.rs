@@ -72,6 +72,26 @@ impl<W: Worker> Solver<W> {
         self.realize(node).await
     }
 
+    /// The records that the steps of the graph have, looked up without running anything: what a cache for others is made of.
+    ///
+    /// # Errors
+    /// A source could not be looked at.
+    pub async fn records(self: &Arc<Self>) -> Result<Vec<RecordId>, W::Error> {
+        let _forget = ForgetOnDrop(self);
+        let nodes = (0..self.graph.nodes.len()).map(|index| NodeId(index as u32));
+        let steps = nodes.filter(|node| !self.graph.is_source(*node)).map(|node| self.identify(node));
+        Ok(try_join_all(steps).await?.into_iter().flatten().collect())
+    }
+
+    /// Realizes several nodes side by side; what they share is realized once.
+    ///
+    /// # Errors
+    /// As [`Solver::solve`].
+    pub async fn solve_all(self: &Arc<Self>, nodes: &[NodeId]) -> Result<Vec<Realized<W::Output>>, W::Error> {
+        let _forget = ForgetOnDrop(self);
+        try_join_all(nodes.iter().map(|node| self.realize(*node))).await
+    }
+
     fn define(self: &Arc<Self>, node: NodeId) -> Once<Key, W::Error> {
         let this = self.clone();
         once(&self.defined, node, || async move { this.define_now(node).await }.boxed())

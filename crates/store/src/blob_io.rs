@@ -3,12 +3,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_oci::{BlobSink, Blobs, Body, Descriptor, Digest, Hasher};
-use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::{SinkExt, StreamExt};
 use rusqlite::params;
 
 use crate::blobs;
@@ -19,6 +22,9 @@ use crate::{Error, ErrorKind, Result, Store};
 
 /// Chunk of a body: large enough that hashing dominates, small enough to stay in the second-level cache.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// Blobs this process wrote that it remembers: more than any image has layers; a server writes without end.
+const WRITTEN_MAX: usize = 1024;
 
 /// A blob being read. The last bytes are given only after all of them proved right.
 #[derive(Debug)]
@@ -165,8 +171,19 @@ impl BlobWriter {
             let state = if synced { "durable".to_owned() } else { store.volatile() };
             let sql = "INSERT OR REPLACE INTO blobs(digest, size, created, used, state) VALUES(?1, ?2, ?3, ?3, ?4)";
             c.prepare_cached(sql)?.execute(params![digest.to_string(), column(self.size), store.now(), state])?;
+            self.remember(digest);
             Ok(())
         })
+    }
+
+    /// Notes what the file is like with its name: as long as it stays so, it holds what was hashed on the way in.
+    fn remember(&self, digest: &Digest) {
+        let Some(stamp) = Stamp::of(&self.file) else { return };
+        let mut written = self.store.inner.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.len() >= WRITTEN_MAX {
+            written.clear();
+        }
+        written.insert(digest.clone(), stamp);
     }
 
     /// Another writer was first, and what it wrote is at least as safe as this would be.
@@ -210,6 +227,33 @@ impl Blobs for Store {
         }
         Ok(Box::pin(futures::stream::unfold(Some(reader), |reader| async { next_chunk(reader?) })))
     }
+
+    fn known_file(&self, descriptor: &Descriptor) -> Option<File> {
+        let stamp = *self.inner.written.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest)?;
+        let file = File::open(self.blob_path(&descriptor.digest)).ok()?;
+        (Stamp::of(&file) == Some(stamp) && stamp.size == descriptor.size).then_some(file)
+    }
+}
+
+/// What tells that a file was not touched: any write, truncation or replacement changes one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    id: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> Option<Self> {
+        let meta = file.metadata().ok()?;
+        Some(Self {
+            id: (meta.dev(), meta.ino()),
+            size: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
 }
 
 type Chunk = (cooper_oci::Result<Bytes>, Option<BlobReader>);
@@ -236,12 +280,28 @@ impl BlobSink for Store {
         Ok(self.blob_size(&descriptor.digest)? == Some(descriptor.size))
     }
 
-    async fn put(&self, descriptor: &Descriptor, mut body: Body) -> cooper_oci::Result<()> {
+    async fn put(&self, descriptor: &Descriptor, body: Body) -> cooper_oci::Result<()> {
+        Ok(self.write_body(descriptor, body, None).await?)
+    }
+}
+
+impl Store {
+    /// Stores a body, verified; its chunks go to `copy` too, as long as somebody listens there.
+    pub(crate) async fn write_body(
+        &self,
+        descriptor: &Descriptor,
+        mut body: Body,
+        mut copy: Option<&mut mpsc::Sender<Bytes>>,
+    ) -> Result<()> {
         let mut writer = BlobWriter::new(self.clone(), Some(Hasher::new(descriptor.digest.algorithm())))?;
         while let Some(chunk) = body.next().await {
             let chunk = chunk?;
             if writer.size() + chunk.len() as u64 > descriptor.size {
                 return Err(wrong_size(descriptor, "more"));
+            }
+            // Before it is written here, so that both go on at once; an empty chunk would mean the end.
+            if let Some(copy) = copy.as_mut().filter(|_| !chunk.is_empty()) {
+                let _ = copy.send(chunk.clone()).await;
             }
             writer
                 .write_all(&chunk)
@@ -250,12 +310,10 @@ impl BlobSink for Store {
         if writer.size() != descriptor.size {
             return Err(wrong_size(descriptor, "fewer"));
         }
-        writer.commit(Some(&descriptor.digest))?;
-        Ok(())
+        writer.commit(Some(&descriptor.digest)).map(drop)
     }
 }
 
-fn wrong_size(descriptor: &Descriptor, how: &str) -> cooper_oci::Error {
-    let what = format!("blob {} has {how} than its {} bytes", descriptor.digest, descriptor.size);
-    cooper_oci::Error::new(cooper_oci::ErrorKind::Corrupt, what)
+fn wrong_size(descriptor: &Descriptor, how: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("blob {} has {how} than its {} bytes", descriptor.digest, descriptor.size))
 }

@@ -11,6 +11,7 @@
 
 mod ahead;
 mod apply;
+mod arrive;
 mod builder;
 mod check;
 pub(crate) mod dir;
@@ -145,7 +146,7 @@ impl Store {
         }
         match found {
             // A broken listing is made again.
-            Err(_) if has(self, id, "fs") => {
+            Err(_) if self.is_unpacked(id)? => {
                 let listing = scan::list(&fs_of(self, id))?;
                 self.keep_listing(id, &listing)?;
                 Ok(listing)

@@ -122,6 +122,17 @@ impl Store {
         })
     }
 
+    /// The keys that name a record, in no order.
+    pub fn keys_of(&self, id: &RecordId) -> Result<Vec<Key>> {
+        let rows = self.db().read(|c| {
+            let mut statement = c.prepare_cached("SELECT key FROM keys WHERE record = ?1")?;
+            let rows = statement.query_map([&id.0[..]], |row| row.get::<_, Vec<u8>>(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let key = |row: Vec<u8>| row.try_into().map(Key);
+        Ok(rows.into_iter().filter_map(|row| key(row).ok()).collect())
+    }
+
     /// Drops a record that proved wrong, with its keys.
     pub fn forget(&self, id: &RecordId) -> Result<()> {
         self.db().write(|c| {

@@ -11,6 +11,7 @@ use cooper_oci::Digest;
 
 use rusqlite::params;
 
+use crate::blob_io::Stamp;
 use crate::db::Db;
 use crate::snapshot::SnapshotKind;
 use crate::tree::{Failpoint, Tree};
@@ -66,6 +67,8 @@ pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) options: OpenOptions,
     pub(crate) events: Mutex<Vec<Event>>,
+    /// Blobs this process wrote.
+    pub(crate) written: Mutex<HashMap<Digest, Stamp>>,
     /// Numbers of leases given out by this process.
     pub(crate) leases: AtomicI64,
     /// Times of use that are not written down yet, by table and key.
@@ -104,6 +107,7 @@ impl Store {
             db,
             options,
             events: Mutex::default(),
+            written: Mutex::default(),
             leases: AtomicI64::new(0),
             touched: Mutex::default(),
             _lock: lock,

@@ -6,8 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use cooper_oci::tar::TarWriter;
-use cooper_oci::{Compression, Descriptor, Digest, Entry, EntryKind, MediaType, Mtime};
+use cooper_oci::{Compression, Descriptor, Digest, Entry, EntryKind, LayerWriter, MediaType, Mtime};
 use cooper_store::{LayerId, OpenOptions, Ownership, Sharing, SnapshotKind, Store};
+use futures::executor::block_on;
 
 const KINDS: [SnapshotKind; 2] = [SnapshotKind::Overlay, SnapshotKind::Native];
 
@@ -410,6 +411,97 @@ fn a_blob_with_another_diff_id_is_refused() {
     let id = scene.store.import_layer(&blob, &Digest::of(b"a layer it is not")).unwrap();
     assert!(scene.store.unpack(std::slice::from_ref(&id)).is_err());
     assert!(!scene.store.layer_path(&id).join("fs").exists());
+}
+
+#[test]
+fn a_directory_that_a_power_cut_may_have_torn_is_made_again() {
+    let scene = scene();
+    let id = scene.foreign("f x whole");
+    scene.store.deferred().unpack(std::slice::from_ref(&id)).unwrap();
+    let file = scene.store.layer_path(&id).join("fs/x");
+    fs::write(&file, "").unwrap();
+    let root = scene.dir.path().join("store");
+    let again = |boot: &str| {
+        let store = Store::open(&root, OpenOptions::new(boot, || 1_000_000)).unwrap();
+        store.unpack(std::slice::from_ref(&id)).unwrap();
+        fs::read_to_string(&file).unwrap()
+    };
+    assert_eq!(again("boot"), "", "the boot that wrote it needs no second look");
+    assert_eq!(again("next boot"), "whole");
+}
+
+/// A gzipped layer tar of one file of `size` bytes: its blob, and a body of it in chunks of `step`.
+fn arriving(size: usize, step: usize) -> (Descriptor, Digest, Vec<Vec<u8>>) {
+    let text: Vec<u8> = (0..size).map(|i| ((i * i) >> 7) as u8).collect();
+    let mut tar = TarWriter::new(LayerWriter::new(Vec::new(), Compression::GZIP, None).unwrap());
+    tar.append(&entry("f", EntryKind::File { size: size as u64 }), &mut &text[..]).unwrap();
+    let (blob, sums) = tar.finish().unwrap().finish().unwrap();
+    let chunks = blob.chunks(step).map(<[u8]>::to_vec).collect();
+    (Descriptor::of(MediaType::LAYER_GZIP, &blob), sums.diff_id, chunks)
+}
+
+/// Whether the chunks were taken for the blob; an empty one stands for a connection that breaks.
+fn arrive(store: &Store, id: &LayerId, blob: &Descriptor, chunks: Vec<Vec<u8>>) -> bool {
+    let broken = || cooper_oci::Error::new(cooper_oci::ErrorKind::Retry, "the connection broke");
+    let chunks = chunks.into_iter().map(|chunk| if chunk.is_empty() { Err(broken()) } else { Ok(chunk.into()) });
+    block_on(store.put_layer(id, blob, Box::pin(futures::stream::iter(chunks.collect::<Vec<_>>())))).is_ok()
+}
+
+#[test]
+fn a_layer_is_unpacked_while_it_arrives() {
+    let scene = scene();
+    let (blob, diff_id, chunks) = arriving(3 << 20, 70_000);
+    let id = scene.store.import_layer(&blob, &diff_id).unwrap();
+    assert!(arrive(&scene.store, &id, &blob, chunks.clone()));
+    assert_eq!(fs::metadata(scene.store.layer_path(&id).join("fs/f")).unwrap().len(), 3 << 20);
+    assert!(scene.store.check_layer(&id, true).unwrap().is_empty());
+    assert!(scene.store.has_blob(&blob.digest).unwrap());
+    assert!(arrive(&scene.store, &id, &blob, chunks), "once more is no fault");
+}
+
+#[test]
+fn a_layer_that_does_not_arrive_whole_leaves_nothing() {
+    let scene = scene();
+    let (blob, diff_id, chunks) = arriving(1 << 20, 10_000);
+    let id = scene.store.import_layer(&blob, &diff_id).unwrap();
+    let short = chunks[..chunks.len() - 1].to_vec();
+    let mut wrong = chunks.clone();
+    wrong[1] = vec![7; 10_000];
+    let mut broken = short.clone();
+    broken.push(Vec::new());
+    for chunks in [short, wrong, broken] {
+        assert!(!arrive(&scene.store, &id, &blob, chunks));
+        assert!(!scene.store.has_blob(&blob.digest).unwrap());
+        assert!(!scene.store.layer_path(&id).exists());
+    }
+}
+
+/// The blob is right and stays, whatever it unpacks to; who mounts it is told.
+#[test]
+fn an_arriving_layer_that_is_not_what_it_claims_gets_no_directory() {
+    let scene = scene();
+    let (blob, _, chunks) = arriving(1 << 20, 10_000);
+    let id = scene.store.import_layer(&blob, &Digest::of(b"another layer")).unwrap();
+    assert!(arrive(&scene.store, &id, &blob, chunks));
+    assert!(!scene.store.layer_path(&id).join("fs").exists());
+    assert!(scene.store.unpack(&[id]).is_err());
+}
+
+#[test]
+fn an_arriving_layer_that_needs_its_chain_is_only_marked() {
+    let scene = scene();
+    let mut tar = TarWriter::new(Vec::new());
+    tar.append(&entry("a/f", EntryKind::File { size: 1 }), &mut &b"1"[..]).unwrap();
+    let bytes = tar.finish().unwrap();
+    let blob = Descriptor::of(MediaType::LAYER, &bytes);
+    let id = scene.store.import_layer(&blob, &Digest::of(&bytes)).unwrap();
+    assert!(arrive(&scene.store, &id, &blob, vec![bytes]));
+    assert!(scene.store.layer_path(&id).join("chain").exists());
+    assert!(!scene.store.layer_path(&id).join("fs").exists());
+    assert_eq!(
+        scene.show(SnapshotKind::Native, &[scene.foreign("d a"), id]),
+        scene.show(SnapshotKind::Native, &[scene.foreign("d a\nf a/f 1")])
+    );
 }
 
 #[test]

@@ -31,9 +31,16 @@ pub(crate) async fn run(args: &Load, at: &Surroundings) -> CommandResult {
         return Err(CommandError::usage("nothing to load: standard input is a terminal")
             .with_hint("name an archive: `cooper load --input image.tar`"));
     }
-    let names = engine_calls::load(at, from).await?;
+    let images = engine_calls::load(at, from).await?;
     if args.quiet {
         return Ok(());
     }
-    output::data(&names.iter().map(|name| format!("Loaded image: {}\n", name.familiar())).collect::<String>())
+    let mut text = String::new();
+    for (names, digest) in images {
+        if names.is_empty() {
+            text.push_str(&format!("Loaded image ID: {digest}\n"));
+        }
+        text.extend(names.iter().map(|name| format!("Loaded image: {}\n", name.familiar())));
+    }
+    output::data(&text)
 }

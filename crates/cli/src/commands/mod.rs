@@ -4,11 +4,13 @@
 
 pub(crate) mod base;
 pub(crate) mod build;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod copy;
 pub(crate) mod doctor;
 pub(crate) mod du;
 pub(crate) mod explain;
+pub(crate) mod fmt;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod inspect;
@@ -38,6 +40,8 @@ pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
     match command {
         Command::Base(args) => base::run(&args, at).await,
         Command::Build(args) => build::run(*args, at).await,
+        Command::Check(args) => check::run(*args, at).await,
+        Command::Fmt(args) => fmt::run(&args, at),
         Command::Images(args) => images::run(&args, at),
         Command::History(args) => history::run(&args, at),
         Command::Pull(args) => pull::pull(&args, at).await,

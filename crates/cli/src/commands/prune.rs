@@ -107,7 +107,7 @@ fn kind(text: &str) -> CommandResult<Kind> {
 }
 
 /// Seconds from a duration, or since a date or a moment in seconds since 1970.
-fn unused_for(text: &str, now: i64) -> CommandResult<i64> {
+pub(super) fn unused_for(text: &str, now: i64) -> CommandResult<i64> {
     let duration = human::parse_duration(text).map(|time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
     let moment = human::parse_date(text).or_else(|| text.parse().ok());
     let seconds = duration.or_else(|| moment.map(|moment: i64| now.saturating_sub(moment).max(0)));

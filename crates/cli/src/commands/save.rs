@@ -22,6 +22,10 @@ pub(crate) struct Save {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
+    /// Of images for several platforms, save only this one
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<String>,
+
     /// Kind of archive
     #[arg(long, value_enum, default_value = "docker")]
     pub(crate) format: ArchiveFormat,
@@ -43,5 +47,6 @@ pub(crate) async fn run(args: &Save, at: &Surroundings) -> CommandResult {
         return Err(CommandError::usage("refusing to write an archive to a terminal")
             .with_hint("redirect it (`> image.tar`) or name a file (`--output image.tar`)"));
     }
-    engine_calls::save(at, &args.images, dest, args.format == ArchiveFormat::Oci).await
+    let platform = args.platform.as_deref().map(super::build::platform).transpose()?;
+    engine_calls::save(at, &args.images, platform.as_ref(), dest, args.format == ArchiveFormat::Oci).await
 }

@@ -81,14 +81,19 @@ pub(crate) struct Cooper {
 impl Cooper {
     /// A world with the image `base` in the store; nothing, and a printed reason, where the host cannot run steps.
     pub(crate) fn new() -> Option<Self> {
+        let cooper = Self::bare()?;
+        cooper.make_base("base").ok();
+        Some(cooper)
+    }
+
+    /// The same with an empty store: for builds from nothing.
+    pub(crate) fn bare() -> Option<Self> {
         static HOST: OnceLock<Result<(), String>> = OnceLock::new();
         if let Err(reason) = HOST.get_or_init(probe) {
             eprintln!("skipped: {reason}");
             return None;
         }
-        let cooper = Self::empty();
-        cooper.make_base("base").ok();
-        Some(cooper)
+        Some(Self::empty())
     }
 
     /// A world with an empty store: for what runs no step.

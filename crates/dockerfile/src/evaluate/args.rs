@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use cooper_llb::RunOptions;
 use cooper_oci::{ImageConfig, Platform, Reference};
 
 /// What a build is asked for.
@@ -29,6 +30,8 @@ pub struct Args {
     pub network: Option<String>,
     /// `--add-host`: name and address.
     pub add_hosts: Vec<(String, String)>,
+    /// `--ulimit`, `--shm-size`, `--cgroup-parent`, `--resource`.
+    pub run: RunOptions,
     /// Host name seen by steps.
     pub hostname: Option<String>,
     /// `--no-cache`.
@@ -39,6 +42,10 @@ pub struct Args {
     pub pull: bool,
     /// SOURCE_DATE_EPOCH of the caller: `created` of the image and its history, in seconds since 1970.
     pub epoch: Option<i64>,
+    /// What `SOURCE_DATE_EPOCH=context` stands for, if the context has a date.
+    pub context_date: Option<i64>,
+    /// The epoch where neither the caller nor the file says one.
+    pub default_epoch: Option<i64>,
     /// Clamp the times of new layers to the base image's date; else keep what the files have (`--timestamps=preserve`).
     pub clamp: bool,
     /// Now, in seconds since 1970: `created` when times are neither clamped nor given.
@@ -59,11 +66,14 @@ impl Args {
             contexts: BTreeMap::new(),
             network: None,
             add_hosts: Vec::new(),
+            run: RunOptions::default(),
             hostname: None,
             no_cache: false,
             no_cache_stages: Vec::new(),
             pull: false,
             epoch: None,
+            context_date: None,
+            default_epoch: None,
             clamp: true,
             now: 0,
         }

@@ -7,6 +7,7 @@ use cooper_llb::{Chmod, Chown, CopySource, FileAction, FileOp, Ignore, Op, clean
 use super::Origin;
 use super::names::{instruction_text, join_dest};
 use super::owner::parse_owner;
+use super::remote::RemoteOptions;
 use super::run::find_flag;
 use super::stage::Evaluator;
 use crate::ast::{Copy, Heredoc, Instruction};
@@ -16,6 +17,13 @@ use crate::parse::is_true;
 /// Mode of a file written in the Dockerfile.
 const HEREDOC_MODE: u32 = 0o644;
 
+/// A source, expanded.
+struct Written {
+    text: String,
+    /// Where it is fetched from; a path of the instruction's own input otherwise.
+    remote: Option<Origin>,
+}
+
 /// The flags of a COPY or ADD, expanded and checked.
 struct Options {
     chown: Option<Chown>,
@@ -24,6 +32,7 @@ struct Options {
     unpack: bool,
     parents: bool,
     link: bool,
+    remote: RemoteOptions,
     /// `--chown` and `--chmod` as history shows them.
     history: String,
 }
@@ -33,7 +42,7 @@ impl Evaluator<'_> {
         let mut name = self.shown(&instruction_text(instruction));
         let options = self.options(copy, add);
         let origin = self.copy_origin(copy, &mut name, instruction);
-        let written = self.sources(copy, add);
+        let written = self.sources(copy, add, options.as_ref());
         let dest = self.word(&copy.dest);
         let contents = self.contents(copy);
         let (Some(options), Some(origin), Some(written), Some(dest), Some(contents)) =
@@ -42,7 +51,7 @@ impl Evaluator<'_> {
             return;
         };
         let mut history = format!("{}{}", if add { "ADD" } else { "COPY" }, options.history);
-        written.iter().for_each(|source| history.push_str(&format!(" {source}")));
+        written.iter().for_each(|source| history.push_str(&format!(" {}", source.text)));
         copy.heredocs.iter().for_each(|heredoc| history.push_str(&format!(" <<{}", heredoc.name)));
         history.push_str(&format!(" {dest} # buildkit"));
         let mut target = join_dest(&self.image.config.working_dir, &dest);
@@ -50,8 +59,8 @@ impl Evaluator<'_> {
             // Several sources have no place but a directory.
             target.push('/');
         }
-        let inputs = if written.is_empty() { Vec::new() } else { vec![origin] };
-        let actions = actions(&options, &written, &contents, &target);
+        let (mut actions, inputs) = copies(&options, written, &origin, &target);
+        actions.extend(contents.into_iter().map(|(name, data)| write_file(&options, &target, name, data)));
         let op = Op::File(FileOp { actions, clamp: self.file.args.clamp.then_some(self.clamp) });
         self.push_step(instruction, &name, op, inputs);
         self.commit(instruction.span, history, true);
@@ -65,7 +74,7 @@ impl Evaluator<'_> {
         let unpack = add && flag("unpack").is_none_or(is_true);
         let chown = self.checked(copy, "chown", &chown_text, parse_owner)?;
         let chmod = self.checked(copy, "chmod", &chmod_text, Chmod::parse)?;
-        self.remote_flags(copy)?;
+        let remote = self.remote_options(copy)?;
         let mut history = String::new();
         if parents {
             history.push_str(" --parents");
@@ -75,11 +84,11 @@ impl Evaluator<'_> {
                 history.push_str(&format!(" --{name}={text}"));
             }
         }
-        Some(Options { chown, chmod, excludes: self.excludes(copy)?, unpack, parents, link, history })
+        Some(Options { chown, chmod, excludes: self.excludes(copy)?, unpack, parents, link, remote, history })
     }
 
     /// The value of a flag, expanded; empty when absent.
-    fn flag_text(&mut self, copy: &Copy, name: &str) -> Option<String> {
+    pub(super) fn flag_text(&mut self, copy: &Copy, name: &str) -> Option<String> {
         match find_flag(&copy.flags, name).and_then(|flag| flag.value.as_ref()) {
             Some(value) => self.word(value),
             None => Some(String::new()),
@@ -105,16 +114,6 @@ impl Evaluator<'_> {
                 None
             }
         }
-    }
-
-    /// Flags that are for sources from the network only.
-    fn remote_flags(&mut self, copy: &Copy) -> Option<()> {
-        let checksum = find_flag(&copy.flags, "checksum");
-        if let Some(flag) = checksum.filter(|_| !copy.sources.iter().any(|source| is_remote(&source.text))) {
-            self.error(flag.name.span, "--checksum requires an HTTP(S) or git source");
-            return None;
-        }
-        Some(())
     }
 
     fn excludes(&mut self, copy: &Copy) -> Option<Vec<String>> {
@@ -152,37 +151,27 @@ impl Evaluator<'_> {
         self.origin(&from, value.span)
     }
 
-    /// The sources, expanded.
-    fn sources(&mut self, copy: &Copy, add: bool) -> Option<Vec<String>> {
+    /// The sources, expanded. What is fetched is found only with `options`; without them the build has failed already.
+    fn sources(&mut self, copy: &Copy, add: bool, options: Option<&Options>) -> Option<Vec<Written>> {
         let mut sources = Vec::new();
         for word in &copy.sources {
-            let source = self.word(word)?;
-            if is_remote(&source) {
-                self.remote_source(word.span, &source, add);
-                return None;
-            }
-            if source.is_empty() {
+            let text = self.word(word)?;
+            if text.is_empty() {
                 let message = format!("the source `{}` is empty", word.text);
                 self.error_hint(word.span, message, "write `.` for the whole context");
                 return None;
             }
-            sources.push(source);
+            let remote = self.remote_source(word.span, &text, &options?.remote).ok()?;
+            if remote.is_some() && !add {
+                let message = format!("the source of COPY cannot be an address: {text}");
+                self.error_hint(word.span, message, "COPY reads files only; ADD fetches");
+                return None;
+            }
+            sources.push(Written { text, remote });
         }
+        let origins: Vec<Option<Origin>> = sources.iter().map(|source| source.remote.clone()).collect();
+        self.check_checksum(copy, &options?.remote, &origins)?;
         Some(sources)
-    }
-
-    fn remote_source(&mut self, span: crate::Span, source: &str, add: bool) {
-        if add {
-            let kind = if is_git(source) { "git repositories" } else { "addresses" };
-            let hint = "fetch it in a RUN, or add it to the context";
-            self.error_hint(span, format!("ADD of {kind} is not supported yet: {source}"), hint);
-        } else {
-            self.error_hint(
-                span,
-                format!("the source of COPY cannot be an address: {source}"),
-                "COPY reads files only",
-            );
-        }
     }
 
     /// Here-documents with their variables expanded.
@@ -206,33 +195,56 @@ impl Evaluator<'_> {
     }
 }
 
-fn actions(options: &Options, written: &[String], contents: &[(String, Vec<u8>)], target: &str) -> Vec<FileAction> {
-    let mut actions = Vec::new();
-    if !written.is_empty() {
-        actions.push(FileAction::Copy {
-            input: 1,
-            sources: written.iter().map(|source| copy_source(source, options.parents)).collect(),
-            dest: target.to_owned(),
-            chown: options.chown.clone(),
-            chmod: options.chmod.clone(),
-            excludes: options.excludes.clone(),
-            unpack: options.unpack,
-            parents: options.parents,
-            link: options.link,
+/// One action for each input in a row, and the inputs: what is fetched is an input of its own.
+fn copies(options: &Options, written: Vec<Written>, origin: &Origin, target: &str) -> (Vec<FileAction>, Vec<Origin>) {
+    let (mut actions, mut inputs) = (Vec::new(), Vec::<Origin>::new());
+    let mut last = None;
+    for source in written {
+        let unpack = if source.remote.is_some() { options.remote.unpack } else { options.unpack };
+        let from = match &source.remote {
+            None => copy_source(&source.text, options.parents),
+            Some(Origin::Http(http)) => CopySource { path: http.name.clone(), wildcard: false },
+            Some(_) => CopySource { path: String::new(), wildcard: false },
+        };
+        let origin = source.remote.unwrap_or_else(|| origin.clone());
+        let input = 1 + inputs.iter().position(|known| *known == origin).unwrap_or_else(|| {
+            inputs.push(origin);
+            inputs.len() - 1
         });
+        if let Some(FileAction::Copy { sources, .. }) = actions.last_mut().filter(|_| last == Some(input)) {
+            sources.push(from);
+        } else {
+            actions.push(copy_action(options, input, from, target, unpack));
+        }
+        last = Some(input);
     }
-    for (name, data) in contents {
-        let directory = target.ends_with('/');
-        let mode = options.chmod.as_ref().map_or(HEREDOC_MODE, |chmod| chmod.apply(HEREDOC_MODE, false));
-        actions.push(FileAction::MakeFile {
-            path: if directory { format!("{target}{name}") } else { target.to_owned() },
-            name: (!directory).then(|| name.clone()),
-            data: data.clone(),
-            mode,
-            chown: options.chown.clone(),
-        });
+    (actions, inputs)
+}
+
+fn copy_action(options: &Options, input: usize, source: CopySource, target: &str, unpack: bool) -> FileAction {
+    FileAction::Copy {
+        input,
+        sources: vec![source],
+        dest: target.to_owned(),
+        chown: options.chown.clone(),
+        chmod: options.chmod.clone(),
+        excludes: options.excludes.clone(),
+        unpack,
+        parents: options.parents,
+        link: options.link,
     }
-    actions
+}
+
+fn write_file(options: &Options, target: &str, name: String, data: Vec<u8>) -> FileAction {
+    let directory = target.ends_with('/');
+    let mode = options.chmod.as_ref().map_or(HEREDOC_MODE, |chmod| chmod.apply(HEREDOC_MODE, false));
+    FileAction::MakeFile {
+        path: if directory { format!("{target}{name}") } else { target.to_owned() },
+        name: (!directory).then_some(name),
+        data,
+        mode,
+        chown: options.chown.clone(),
+    }
 }
 
 /// A source below the root of its input: clean, `..` stops at the root.
@@ -259,15 +271,4 @@ fn has_wildcards(path: &str) -> bool {
         }
     }
     false
-}
-
-fn is_remote(source: &str) -> bool {
-    source.starts_with("http://") || source.starts_with("https://") || is_git(source)
-}
-
-/// BuildKit takes these for git repositories; an address needs the `.git`.
-fn is_git(source: &str) -> bool {
-    let address = source.starts_with("http://") || source.starts_with("https://");
-    let path = source.split(['#', '?']).next().unwrap_or_default();
-    ["git@", "git://", "ssh://"].iter().any(|scheme| source.starts_with(scheme)) || (address && path.ends_with(".git"))
 }

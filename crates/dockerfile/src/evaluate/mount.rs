@@ -7,7 +7,7 @@ use cooper_llb::{CacheSharing, Exec, Mount, MountKind, clean};
 use super::Origin;
 use super::stage::Evaluator;
 use crate::Span;
-use crate::ast::Run;
+use crate::ast::{Run, Word};
 use crate::expand::Mode;
 use crate::parse::{MountError, MountKind as Kind, MountSpec, Sharing, parse_mount_with};
 
@@ -30,10 +30,13 @@ impl Evaluator<'_> {
                 }
                 // A value that cannot be expanded is reported already.
                 Err(error) if error.message.is_empty() => {}
-                Err(error) => match error.hint {
-                    Some(hint) => self.error_hint(span, error.message, hint),
-                    None => self.error(span, error.message),
-                },
+                Err(error) => {
+                    let place = place_of(&error.message, word);
+                    match error.hint {
+                        Some(hint) => self.error_hint(place, error.message, hint),
+                        None => self.error(place, error.message),
+                    }
+                }
             }
         }
         inputs
@@ -108,6 +111,24 @@ impl Evaluator<'_> {
     fn input(&mut self, from: &str, span: Span, inputs: &mut Vec<Origin>) -> Option<usize> {
         Some(number(self.origin(from, span)?, inputs))
     }
+}
+
+/// The option that a message names, by key or value; the whole mount if it names none, or is written over several lines.
+fn place_of(message: &str, word: &Word) -> Span {
+    let Span { mut start, end } = word.span;
+    if (end - start) as usize != word.text.len() {
+        return word.span;
+    }
+    let named = |text: &str| !text.is_empty() && message.contains(&format!("`{text}`"));
+    for field in word.text.split(',') {
+        let length = u32::try_from(field.len()).unwrap_or(0);
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        if named(&key.to_lowercase()) || named(value) {
+            return Span { start, end: start + length };
+        }
+        start += length + 1;
+    }
+    word.span
 }
 
 /// The number of an input; equal ones share it. Input 0 is the filesystem that is changed.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use cooper_llb::{GitSource, HttpSource};
 use cooper_oci::{Platform, Reference};
 
 use super::{Args, BaseKey, Named};
@@ -21,8 +22,12 @@ pub(crate) enum Origin {
     Image { reference: Reference, platform: Platform, shown: String },
     /// An image of a layout.
     OciLayout { name: String, target: Option<String>, platform: Platform },
-    /// A directory given with `--build-context`.
+    /// Files given with `--build-context`.
     Local { name: String },
+    /// A git repository.
+    Git(GitSource),
+    /// A file at an address.
+    Http(HttpSource),
 }
 
 impl Origin {
@@ -56,7 +61,8 @@ impl Origin {
             Self::OciLayout { name, target, platform } => {
                 Some(BaseKey::OciLayout { name: name.clone(), target: target.clone(), platform: platform.clone() })
             }
-            Self::Context | Self::Scratch | Self::Stage(_) | Self::Local { .. } => None,
+            Self::Context | Self::Scratch | Self::Stage(_) => None,
+            Self::Local { .. } | Self::Git(_) | Self::Http(_) => None,
         }
     }
 }

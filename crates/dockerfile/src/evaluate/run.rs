@@ -2,13 +2,14 @@
 //!
 //! Knows nothing of mounts' options or of how a process is run.
 
-use cooper_llb::{Exec, Network, Op, Security, clean};
+use cooper_llb::{Device, Exec, Mount, MountKind, Network, Op, Security, clean};
 
 use super::names::{display, instruction_text};
 use super::scope::proxy_env;
 use super::stage::Evaluator;
 use crate::ast::{Command, Flag, Heredoc, Instruction, Run};
 use crate::expand::expand_words;
+use crate::parse::parse_device;
 
 impl Evaluator<'_> {
     pub(super) fn run_instruction(&mut self, instruction: &Instruction, run: &Run) {
@@ -34,7 +35,8 @@ impl Evaluator<'_> {
         let inputs = self.mounts(run, &mut exec);
         self.network(instruction, run, &mut exec);
         self.security(run, &mut exec);
-        self.device(run);
+        self.devices(run, &mut exec);
+        self.given_options(&mut exec);
         let name = self.run_name(instruction, run, &exec);
         let history = format!("RUN {} # buildkit", self.history_args(&exec.args));
         self.push_step(instruction, &name, Op::Exec(exec), inputs);
@@ -100,7 +102,7 @@ impl Evaluator<'_> {
         let masked = |name: &str| {
             exec.mounts
                 .iter()
-                .any(|mount| matches!(&mount.kind, cooper_llb::MountKind::Secret { env: Some(env), .. } if env == name))
+                .any(|mount| matches!(&mount.kind, MountKind::Secret { env: Some(env), .. } if env == name))
         };
         let value = |name: &str| {
             if masked(name) { Some("****".to_owned()) } else { self.scope.get(name).map(str::to_owned) }
@@ -131,11 +133,7 @@ impl Evaluator<'_> {
         let Some(word) = find_flag(&run.flags, "security").and_then(|flag| flag.value.as_ref()) else { return };
         match word.text.as_str() {
             "sandbox" => {}
-            "insecure" => self.error_hint(
-                word.span,
-                "RUN --security=insecure needs an entitlement, which is not supported yet",
-                "remove the flag; the step then runs in the sandbox",
-            ),
+            "insecure" => exec.security = Security::Insecure,
             other => {
                 let hint = "there are sandbox and insecure";
                 self.error_hint(word.span, format!("unsupported security mode `{other}`"), hint);
@@ -143,9 +141,27 @@ impl Evaluator<'_> {
         }
     }
 
-    fn device(&mut self, run: &Run) {
-        if let Some(flag) = find_flag(&run.flags, "device") {
-            self.error(flag.name.span, "RUN --device is not supported yet");
+    fn devices(&mut self, run: &Run, exec: &mut Exec) {
+        let values = run.flags.iter().filter(|flag| flag.name.text == "device").filter_map(|flag| flag.value.as_ref());
+        for word in values {
+            match parse_device(&word.text) {
+                Ok(device) => exec.devices.push(Device { name: device.name, required: device.required }),
+                Err(error) => match error.hint {
+                    Some(hint) => self.error_hint(word.span, error.message, hint),
+                    None => self.error(word.span, error.message),
+                },
+            }
+        }
+    }
+
+    /// What the caller asks for every process. The shared memory comes after the Dockerfile's own mounts, over them.
+    fn given_options(&self, exec: &mut Exec) {
+        let options = &self.file.args.run;
+        exec.ulimits.clone_from(&options.ulimits);
+        exec.cgroup_parent.clone_from(&options.cgroup_parent);
+        exec.resources = options.resources.clone();
+        if let Some(size) = options.shm_size {
+            exec.mounts.push(Mount { target: "/dev/shm".to_owned(), kind: MountKind::Tmpfs { size: Some(size) } });
         }
     }
 }

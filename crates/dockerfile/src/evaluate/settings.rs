@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::names::{instruction_text, join_workdir};
 use super::owner::parse_owner;
 use super::ports::parse_ports;
-use super::signal::is_signal;
+use super::signal::{is_signal, nearest_signal};
 use super::stage::Evaluator;
 use crate::Span;
 use crate::ast::{self, Command, Instruction, InstructionKind, KeyValues, Word};
@@ -196,7 +196,11 @@ impl Evaluator<'_> {
     fn stop_signal(&mut self, span: Span, word: &Word) {
         let Some(signal) = self.word(word) else { return };
         if !is_signal(&signal) {
-            self.error_hint(word.span, format!("invalid signal: {signal}"), "write a name such as SIGTERM or a number");
+            let hint = match nearest_signal(&signal) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write a name such as SIGTERM or a number".to_owned(),
+            };
+            self.error_hint(word.span, format!("invalid signal: {signal}"), hint);
             return;
         }
         self.commit(span, format!("STOPSIGNAL {signal}"), false);

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of processes.
 
+use crate::nearest;
+
 /// Linux's signals without `SIG`.
 const NAMES: [&str; 35] = [
     "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
@@ -27,6 +29,13 @@ pub(crate) fn is_signal(text: &str) -> bool {
         || name == "RTMAX"
         || offset("RTMIN+", REAL_TIME_SPAN / 2)
         || offset("RTMAX-", REAL_TIME_SPAN / 2 - 1)
+}
+
+/// The name nearest to one that is no signal.
+pub(crate) fn nearest_signal(text: &str) -> Option<String> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    nearest(name, NAMES.into_iter()).map(|near| format!("SIG{near}"))
 }
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ impl<'a> Evaluator<'a> {
             Origin::Image { shown, .. } => shown.clone(),
             Origin::OciLayout { name, .. } => format!("[context {name}] FROM {name}"),
             Origin::Local { name } => format!("[context {name}] load {name}"),
-            Origin::Context | Origin::Scratch | Origin::Stage(_) => "FROM scratch".to_owned(),
+            _ => "FROM scratch".to_owned(),
         };
         if plan.replaced {
             return shown;
@@ -338,7 +338,8 @@ impl<'a> Evaluator<'a> {
                 self.spend(span, expanded.text.len()).then_some(expanded.text)
             }
             Err(error) => {
-                self.error(span, error.message);
+                let placed = error.at(&Word { text: text.to_owned(), span });
+                self.error(placed.span, placed.message);
                 None
             }
         }
@@ -355,7 +356,8 @@ impl<'a> Evaluator<'a> {
                 Some(expanded.text)
             }
             Err(error) => {
-                self.error(span, error.message);
+                let placed = error.at(&Word { text: text.to_owned(), span });
+                self.error(placed.span, placed.message);
                 None
             }
         }

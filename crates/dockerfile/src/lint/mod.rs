@@ -1,63 +1,167 @@
-//! Rules that warn about a Dockerfile from its text alone, in BuildKit's names.
+//! Rules that warn about a Dockerfile from its text alone.
 //!
-//! Does not know build arguments, base images or the context; rules that need them are raised where these are known.
+//! `cooper build` raises BuildKit's own ([`lint`]), `cooper check` raises all ([`check`]). Knows of build arguments and base images only
+//! what the caller has found by evaluating the file.
 
-mod casing;
-mod comments;
+mod buildkit;
+mod commands;
+mod edits;
+mod hadolint;
+mod managers;
 mod options;
-mod stages;
-mod values;
+mod practice;
+mod pragma;
+mod report;
+mod rule;
+mod shells;
+mod switches;
+mod view;
 
-use crate::Diagnostic;
-use crate::ast::{Dockerfile, Instruction, InstructionKind};
-use options::Options;
-pub(crate) use options::check_directive;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-/// Rules that run only if `# check=experimental=..` names them.
-const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
+use crate::ast::{Dockerfile, Instruction};
+use crate::{Diagnostic, Severity};
+pub use options::{Context, LabelKind, Options};
+use report::Report;
+use rule::Check;
+pub use rule::{Group, Rule};
+use switches::Switches;
+pub(crate) use switches::check_directive;
+use view::View;
 
-/// All rules, in the order of the file. `# check=skip=..` and `experimental=..` are honoured at the top of the file and above an
-/// instruction, `error=true` at the top.
+/// The rule of what cannot be read or evaluated. It has no page and cannot be switched off.
+const SYNTAX: &str = "syntax";
+
+static RULES: LazyLock<Vec<&'static Rule>> = LazyLock::new(|| {
+    let groups = buildkit::RULES.iter().chain(&hadolint::RULES).chain(&practice::RULES);
+    let mut rules: Vec<&'static Rule> = groups.flat_map(|rules| rules.iter().copied()).collect();
+    rules.sort_by_key(|rule| (rule.group, rule.id));
+    rules
+});
+
+/// All rules, sorted by group and id.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().copied()
+}
+
+/// The rule of that id or alias.
+pub fn rule(name: &str) -> Option<&'static Rule> {
+    rules().find(|rule| rule.is_called(name))
+}
+
+/// BuildKit's rules, in the order of the file. `# check=skip=..` and `experimental=..` are honoured at the top of the file and above
+/// an instruction, `error=true` at the top.
 pub fn lint(file: &Dockerfile) -> Vec<Diagnostic> {
     lint_with(file, None)
 }
 
 /// The same with options that replace those at the top of the file: the build argument `BUILDKIT_DOCKERFILE_CHECK`.
 pub fn lint_with(file: &Dockerfile, check: Option<&str>) -> Vec<Diagnostic> {
+    let options = Options::default();
+    let view = View::of_file(file, &options);
     let mut found = Vec::new();
-    casing::check(file, &mut found);
-    stages::check(file, &mut found);
-    values::check(file, &mut found);
-    comments::check(file, &mut found);
-    found.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.rule));
+    for rule in rules().filter(|rule| rule.group == Group::BuildKit) {
+        run(rule, &view, &mut found);
+    }
+    sort(&mut found);
     apply_options(file, check, found)
+}
+
+/// All rules. `text` is what `file` was read from, `others` what [`parse`](crate::parse()) and [`evaluate`](crate::evaluate()) have found:
+/// severities, comments and the order of the file are applied to both, and errors of the rule `syntax` are kept as they are.
+pub fn check(text: &str, file: &Dockerfile, others: Vec<Diagnostic>, options: &Options) -> Vec<Diagnostic> {
+    let view = View::new(text, file, options);
+    let mut found = others;
+    for rule in rules() {
+        run(rule, &view, &mut found);
+    }
+    if !options.ignore_comments {
+        found = apply_options(file, options.check.as_deref(), found);
+        let ignored = pragma::Ignored::of_file(file);
+        found.retain(|found| found.rule == SYNTAX || !ignored.covers(found.rule, found.span));
+    }
+    found.retain_mut(|found| decide(options, found));
+    drop_doubles(file, &mut found);
+    sort(&mut found);
+    found
+}
+
+/// Rules that say of an instruction what another one says better: (the better, the other).
+const SAID_BETTER: [(&str, &str); 4] =
+    [("DL3044", "UndefinedVar"), (SYNTAX, "DL3011"), (SYNTAX, "DL3021"), (SYNTAX, "DL3023")];
+
+fn drop_doubles(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
+    let place = |found: &Diagnostic| file.instructions.partition_point(|other| other.span.end <= found.span.start);
+    let mut dropped = BTreeSet::new();
+    for (better, other) in SAID_BETTER {
+        let places = found.iter().filter(|found| found.rule == better).map(place);
+        dropped.extend(places.map(|place| (place, other)));
+    }
+    found.retain(|found| !dropped.contains(&(place(found), found.rule)));
+}
+
+fn run(rule: &'static Rule, view: &View<'_>, found: &mut Vec<Diagnostic>) {
+    if let Check::File(check) = rule.check {
+        check(view, &mut Report::new(rule, found));
+    }
+}
+
+fn sort(found: &mut [Diagnostic]) {
+    found.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.rule));
+}
+
+/// Gives a finding the severity that was asked for; false if its rule is off.
+fn decide(options: &Options, found: &mut Diagnostic) -> bool {
+    let Some(rule) = rule(found.rule) else { return true };
+    let wanted = options.severities.iter().find(|(name, _)| rule.is_called(name)).map(|(_, severity)| *severity);
+    match wanted {
+        Some(Some(severity)) => found.severity = severity,
+        Some(None) => return false,
+        None => return rule.enabled || found.rule == "InvalidDefinitionDescription",
+    }
+    true
+}
+
+/// Whether a rule goes by a name.
+fn is_called(id: &str, name: &str) -> bool {
+    id == name || rule(id).is_some_and(|rule| rule.is_called(name))
+}
+
+/// Rules that run only if `# check=experimental=..` names them.
+fn is_experimental(id: &str) -> bool {
+    rule(id).is_some_and(|rule| rule.group == Group::BuildKit && !rule.enabled)
 }
 
 /// Drops warnings that the file switches off and makes the others errors if it asks for that.
 pub(crate) fn apply_options(file: &Dockerfile, check: Option<&str>, mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let global = check.map_or_else(|| Options::of_file(file), Options::parse);
-    let local = local_options(file);
+    let global = check.map_or_else(|| Switches::of_file(file), Switches::parse);
+    let local = local_switches(file);
     found.retain(|diagnostic| {
         let at = local.partition_point(|(instruction, _)| instruction.span.start <= diagnostic.span.start);
         let local = at.checked_sub(1).and_then(|i| local.get(i));
         let local =
-            local.filter(|(instruction, _)| diagnostic.span.start < instruction.span.end).map(|(_, options)| options);
-        if EXPERIMENTAL.contains(&diagnostic.rule) {
-            let mut options = local.into_iter().chain([&global]);
-            return options.any(|options| options.wants_experimental(diagnostic.rule));
+            local.filter(|(instruction, _)| diagnostic.span.start < instruction.span.end).map(|(_, switches)| switches);
+        let mut both = local.into_iter().chain([&global]);
+        match diagnostic.rule {
+            SYNTAX => true,
+            rule if is_experimental(rule) => both.any(|switches| switches.wants_experimental(rule)),
+            rule => !both.any(|switches| switches.skips(rule)),
         }
-        local.is_none_or(|options| !options.skips(diagnostic.rule))
     });
-    options::apply(&global, found)
+    for warning in found.iter_mut().filter(|_| global.error) {
+        warning.severity = Severity::Error;
+    }
+    found
 }
 
 /// Instructions that have a comment `# check=..` right above, in order.
-fn local_options(file: &Dockerfile) -> Vec<(&Instruction, Options)> {
+fn local_switches(file: &Dockerfile) -> Vec<(&Instruction, Switches)> {
     let above = file.instructions.iter().zip(file.comments_above());
     above
         .filter_map(|(instruction, comments)| {
             let text = comments.iter().find_map(|text| check_comment(text))?;
-            Some((instruction, Options::parse(text)))
+            Some((instruction, Switches::parse(text)))
         })
         .collect()
 }
@@ -65,15 +169,6 @@ fn local_options(file: &Dockerfile) -> Vec<(&Instruction, Options)> {
 fn check_comment(text: &str) -> Option<&str> {
     let (key, value) = text.split_once('=')?;
     key.trim().eq_ignore_ascii_case("check").then(|| value.trim())
-}
-
-/// Instructions with the number of the FROM they follow; 0 before the first.
-fn by_stage(file: &Dockerfile) -> impl Iterator<Item = (usize, &Instruction)> {
-    let mut stage = 0;
-    file.instructions.iter().map(move |instruction| {
-        stage += usize::from(matches!(instruction.kind, InstructionKind::From(_)));
-        (stage, instruction)
-    })
 }
 
 #[cfg(test)]

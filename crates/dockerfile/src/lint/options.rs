@@ -1,92 +1,65 @@
-//! `# check=skip=..;error=..`: which rules are off and whether the others fail the build.
+//! What the caller of [`check`](super::check) knows and wants.
 //!
 //! Does not know what the rules look for.
 
-use crate::ast::{Dockerfile, Word};
-use crate::{Diagnostic, Severity, nearest};
+use std::collections::BTreeMap;
 
-const KEYS: [&str; 3] = ["skip", "error", "experimental"];
+use cooper_llb::Ignore;
 
-/// What a `check` directive or comment asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Options {
-    skip_all: bool,
-    skip: Vec<String>,
-    experimental_all: bool,
-    experimental: Vec<String>,
-    error: bool,
+use crate::Severity;
+
+/// What is asked of a check. The default is every enabled rule at its own severity, with nothing known of the context.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// By id or alias of a rule: its severity, or `None` for off. What is named here is raised even if it is not enabled by default.
+    pub severities: BTreeMap<String, Option<Severity>>,
+    /// Comments in the file that switch rules off (`# check=skip=`, `# hadolint ignore=`) have no effect, and are reported.
+    pub ignore_comments: bool,
+    /// Replaces the `# check=` directive at the top of the file: the build argument `BUILDKIT_DOCKERFILE_CHECK`.
+    pub check: Option<String>,
+    /// The stage that is built; the last one if absent.
+    pub target: Option<String>,
+    /// The build context, if it is known.
+    pub context: Option<Context>,
+    /// Registries that base images may come from, with `*` for any run of characters; empty for any registry.
+    pub trusted_registries: Vec<String>,
+    /// Labels that an image must have, and what they hold.
+    pub label_schema: BTreeMap<String, LabelKind>,
+    /// Labels that the schema does not name are reported.
+    pub strict_labels: bool,
 }
 
-impl Options {
-    /// Reads `skip=A,B;error=true;experimental=C`; options that cannot be read are left out.
-    pub(super) fn parse(text: &str) -> Options {
-        let mut options = Options::default();
-        for part in text.split_once(' ').map_or(text, |(first, _)| first).split(';') {
-            let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            match (key.trim(), value.trim()) {
-                ("skip", "all") => options.skip_all = true,
-                ("skip", rules) => options.skip.extend(list(rules)),
-                ("experimental", "all") => options.experimental_all = true,
-                ("experimental", rules) => options.experimental.extend(list(rules)),
-                ("error", value) => options.error = is_true(value),
-                _ => {}
-            }
-        }
-        options
-    }
+/// What the rules may know of the build context.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The names at its top, directories without a slash at the end. Empty if unknown.
+    pub names: Vec<String>,
+    /// Its ignore file, if it has one.
+    pub ignore: Option<Ignore>,
+}
 
-    /// The options of the whole file.
-    pub(super) fn of_file(file: &Dockerfile) -> Options {
-        let check = file.directives.iter().find(|directive| directive.key == "check");
-        check.map(|directive| Options::parse(&directive.value.text)).unwrap_or_default()
-    }
-
-    pub(super) fn skips(&self, rule: &str) -> bool {
-        self.skip_all || self.skip.iter().any(|skipped| skipped == rule)
-    }
-
-    /// Rules that are off unless asked for.
-    pub(super) fn wants_experimental(&self, rule: &str) -> bool {
-        self.experimental_all || self.experimental.iter().any(|wanted| wanted == rule)
+impl Context {
+    /// From the names and the text of the ignore file; patterns in it that cannot be used are left out.
+    pub fn new(names: Vec<String>, ignore: Option<&str>) -> Context {
+        Context { names, ignore: ignore.map(|text| Ignore::parse(text).0) }
     }
 }
 
-/// An error if the value of a `# check=` directive at the top of the file has something else than its three options.
-pub(crate) fn check_directive(value: &Word) -> Option<Diagnostic> {
-    let options = value.text.split_once(' ').map_or(value.text.as_str(), |(first, _)| first);
-    options.split(';').find_map(|part| {
-        let (key, setting) = part.split_once('=').unwrap_or((part, ""));
-        let (key, setting) = (key.trim(), setting.trim());
-        if !KEYS.contains(&key) || !part.contains('=') {
-            let hint = match nearest(key, KEYS.into_iter()) {
-                Some(near) => format!("did you mean `{near}=`?"),
-                None => "there are `skip=`, `error=` and `experimental=`, separated by `;`".to_owned(),
-            };
-            return Some(Diagnostic::error(value.span, format!("unknown check option `{part}`")).with_hint(hint));
-        }
-        let readable = key != "error" || is_true(setting) || is_false(setting);
-        (!readable).then(|| {
-            Diagnostic::error(value.span, format!("the check option `error` is true or false, not `{setting}`"))
-        })
-    })
-}
-
-/// As Go reads it.
-fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
-}
-
-fn is_false(text: &str) -> bool {
-    matches!(text, "0" | "f" | "F" | "false" | "FALSE" | "False")
-}
-
-fn list(rules: &str) -> impl Iterator<Item = String> {
-    rules.split(',').map(|rule| rule.trim().to_owned())
-}
-
-/// Drops warnings of rules that are switched off and makes the others errors if asked for.
-pub(super) fn apply(options: &Options, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let severity = if options.error { Severity::Error } else { Severity::Warning };
-    let wanted = diagnostics.into_iter().filter(|found| !options.skips(found.rule));
-    wanted.map(|found| Diagnostic { severity, ..found }).collect()
+/// What a label of the schema holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelKind {
+    /// Any text that is not empty.
+    Text,
+    /// An absolute URL.
+    Url,
+    /// A date and time of RFC 3339.
+    Time,
+    /// An SPDX licence expression.
+    Licence,
+    /// A git commit, in full or abbreviated.
+    Hash,
+    /// A version of semantic versioning 2.0.
+    Version,
+    /// An e-mail address.
+    Email,
 }

@@ -66,7 +66,8 @@ pub(super) fn run(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Run, Diag
     }
     let command = command(parts.arguments)?;
     if command == Command::Exec(Vec::new()) {
-        return Err(Diagnostic::error(parts.arguments.span(), "RUN has an empty list, so there is nothing to run"));
+        return Err(Diagnostic::error(parts.arguments.span(), "RUN has an empty list, so there is nothing to run")
+            .with_hint("write `RUN [\"program\", \"argument\"]`"));
     }
     let alone = matches!(&command, Command::Shell(text) if super::heredoc::is_heredoc_marker(&text.text));
     let heredocs = if alone { heredocs.into_iter().map(super::heredoc::chomped).collect() } else { heredocs };
@@ -202,17 +203,25 @@ pub(super) fn healthcheck(parts: &Parts<'_>) -> Result<Healthcheck, Diagnostic> 
     let (kind, rest) = parts.arguments.split_blank();
     let command = match (kind.as_str().to_ascii_uppercase().as_str(), rest) {
         ("NONE", None) => None,
-        ("NONE", Some(rest)) => return Err(Diagnostic::error(rest.span(), "HEALTHCHECK NONE takes no arguments")),
+        ("NONE", Some(rest)) => {
+            let message = format!("HEALTHCHECK NONE takes no arguments, not `{}`", rest.as_str());
+            return Err(Diagnostic::error(rest.span(), message).with_hint("write `HEALTHCHECK NONE`"));
+        }
         ("CMD", Some(rest)) => Some(command(rest)?).filter(|command| *command != Command::Exec(Vec::new())),
         ("CMD", None) => None,
         (other, _) => {
-            return Err(Diagnostic::error(kind.span(), format!("HEALTHCHECK takes CMD or NONE, not `{other}`"))
-                .with_hint("write `HEALTHCHECK CMD <command>`"));
+            let message = format!("HEALTHCHECK takes CMD or NONE, not `{}`", kind.as_str());
+            let hint = match nearest(other, ["CMD", "NONE"].into_iter()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write `HEALTHCHECK CMD <command>`".to_owned(),
+            };
+            return Err(Diagnostic::error(kind.span(), message).with_hint(hint));
         }
     };
     let none = kind.as_str().eq_ignore_ascii_case("NONE");
     if command.is_none() && !none {
-        return Err(Diagnostic::error(kind.span(), "HEALTHCHECK CMD has no command"));
+        return Err(Diagnostic::error(kind.span(), "HEALTHCHECK CMD has no command")
+            .with_hint("write `HEALTHCHECK CMD <command>`, or `HEALTHCHECK NONE` for no check"));
     }
     let time = |name: &str| if none { Ok(0) } else { duration::flag(&parts.flags, name) };
     Ok(Healthcheck {

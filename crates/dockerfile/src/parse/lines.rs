@@ -7,18 +7,18 @@ use crate::ast::Word;
 
 /// One line of the file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// With its line end.
-    pub(super) raw: &'a str,
+    pub(crate) raw: &'a str,
     /// Its place in the file.
     pub(super) start: usize,
     /// Counted from 1.
-    pub(super) number: u32,
+    pub(crate) number: u32,
 }
 
 impl<'a> Line<'a> {
     /// Without its line end.
-    pub(super) fn text(&self) -> &'a str {
+    pub(crate) fn text(&self) -> &'a str {
         self.raw.trim_end_matches(['\r', '\n'])
     }
 
@@ -28,7 +28,7 @@ impl<'a> Line<'a> {
     }
 
     /// The text after a comment's leading blanks and `#` included; `None` if it is not a comment.
-    pub(super) fn comment(&self) -> Option<Word> {
+    pub(crate) fn comment(&self) -> Option<Word> {
         let text = self.text().trim_start();
         let start = self.start + self.text().len() - text.len();
         text.starts_with('#').then(|| Word { text: text.to_owned(), span: span(start, start + text.len()) })
@@ -37,7 +37,7 @@ impl<'a> Line<'a> {
 
 /// The lines not read yet.
 #[derive(Clone, Debug)]
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     rest: &'a str,
     at: usize,
     number: u32,
@@ -45,13 +45,13 @@ pub(super) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// All lines of the text after a byte order mark.
-    pub(super) fn new(text: &'a str) -> Lines<'a> {
+    pub(crate) fn new(text: &'a str) -> Lines<'a> {
         let rest = text.strip_prefix('\u{feff}').unwrap_or(text);
         Lines { rest, at: text.len() - rest.len(), number: 0 }
     }
 
     /// Where the next line begins.
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 }
@@ -76,8 +76,8 @@ pub(super) fn span(start: usize, end: usize) -> Span {
 
 /// Lines joined by continuation: each piece is appended as it is, comments and blank lines between them are left out.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Logical {
-    pub(super) text: String,
+pub(crate) struct Logical {
+    pub(crate) text: String,
     /// (offset in `text`, offset in the file) where each piece begins.
     pieces: Vec<(usize, usize)>,
 }
@@ -95,10 +95,36 @@ impl Logical {
         piece.map_or(0, |(offset, start)| start + at - offset)
     }
 
-    fn span(&self, start: usize, end: usize) -> Span {
+    /// The place in the file of a part of `text`.
+    pub(crate) fn span(&self, start: usize, end: usize) -> Span {
         let first = self.origin(start);
         let last = if end > start { self.origin(end - 1) + 1 } else { first };
         span(first, last)
+    }
+
+    /// The logical line whose first piece begins at `start`, up to the line that has no continuation.
+    pub(crate) fn read(text: &str, start: u32, escape: char) -> Logical {
+        let mut logical = Logical::default();
+        let mut at = start as usize;
+        for raw in text.get(at..).unwrap_or_default().split_inclusive('\n') {
+            let line = Line { raw, start: at, number: 0 };
+            at += raw.len();
+            let inside = !logical.pieces.is_empty();
+            if inside && (line.comment().is_some() || line.text().trim_start().is_empty()) {
+                continue;
+            }
+            let rest = continued(line.text(), escape);
+            logical.push(rest.unwrap_or(line.text()), line.start);
+            if rest.is_none() {
+                break;
+            }
+        }
+        logical
+    }
+
+    /// Places in `text` where a piece ends and another begins.
+    pub(crate) fn joints(&self) -> impl Iterator<Item = usize> {
+        self.pieces.iter().skip(1).map(|(offset, _)| *offset)
     }
 
     /// All of it.
@@ -182,7 +208,7 @@ fn is_blank(ch: char) -> bool {
 }
 
 /// The line without its continuation mark, if it has one: the last thing but blanks is a single escape.
-pub(super) fn continued(line: &str, escape: char) -> Option<&str> {
+pub(crate) fn continued(line: &str, escape: char) -> Option<&str> {
     let rest = line.trim_end_matches([' ', '\t']).strip_suffix(escape)?;
     (!rest.ends_with(escape)).then_some(rest)
 }

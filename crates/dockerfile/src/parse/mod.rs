@@ -3,6 +3,7 @@
 //! Does not know values of variables, stages or images. Behaviour follows BuildKit's reader wherever a file means something there.
 
 mod arguments;
+mod device;
 mod directives;
 mod duration;
 mod flags;
@@ -14,11 +15,13 @@ mod words;
 
 use crate::ast::{Dockerfile, Heredoc, Instruction, InstructionKind, Word};
 use crate::{Diagnostic, Severity, Span, lint};
+pub use device::{DeviceSpec, parse_device};
 pub use directives::detect_syntax;
 pub use flags::is_true;
 pub use heredoc::is_heredoc_marker;
 use instruction::Keyword;
-use lines::{Line, Lines, Logical, Text};
+use lines::Text;
+pub(crate) use lines::{Line, Lines, Logical, continued};
 pub use mount::{MountError, MountKind, MountSpec, Sharing, parse_mount, parse_mount_with};
 
 /// The longest file that is read: no real Dockerfile comes near, and every later step may be linear in it.

@@ -207,7 +207,7 @@ fn choice<T: Copy>(what: &str, value: &str, choices: &[(&'static str, T)]) -> Re
 }
 
 /// A bare key is true; values as Go reads them.
-fn switch(key: &str, value: Option<&str>) -> Result<bool, MountError> {
+pub(super) fn switch(key: &str, value: Option<&str>) -> Result<bool, MountError> {
     match value {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
@@ -260,7 +260,7 @@ fn check(spec: &MountSpec) -> Result<(), MountError> {
 }
 
 /// Splits at commas; a field that begins with a double quote ends with one, and `""` inside stands for one.
-fn fields(line: &str) -> Result<Vec<String>, MountError> {
+pub(crate) fn fields(line: &str) -> Result<Vec<String>, MountError> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {

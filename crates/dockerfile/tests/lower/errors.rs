@@ -193,7 +193,7 @@ fn required_variable() {
 ENV A="${B:?say B}"
 "#,
         &args(),
-        r#"Error syntax at "\"${B:?say B}\"": B: say B
+        r#"Error syntax at "${B:?say B}\"": B: say B
 "#,
     );
 }
@@ -359,42 +359,41 @@ COPY --exclude=[ a b
 fn remote_sources() {
     check(
         r"FROM scratch
-ADD https://x/y.tar /
-ADD https://x/y.git /
-ADD git@x:y /
+ADD https://x/y.git#-h /
+ADD https://x/y.git?what=1 /
+ADD --keep-git-dir=true git@x:y?keep-git-dir=false /
+ADD --checksum=a1 https://x/y.git?commit=b2 /
+ADD --checksum=main https://x/y.git /
+ADD --checksum=a1 https://x/y /
 COPY http://x/y /
+COPY git@x:y /
 ADD --checksum=sha256:0 local /
+ADD --checksum=a1 https://x/y.git https://x/z.git /z/
 ",
         &args(),
-        r#"Error syntax at "https://x/y.tar": ADD of addresses is not supported yet: https://x/y.tar (fetch it in a RUN, or add it to the context)
-Error syntax at "https://x/y.git": ADD of git repositories is not supported yet: https://x/y.git (fetch it in a RUN, or add it to the context)
-Error syntax at "git@x:y": ADD of git repositories is not supported yet: git@x:y (fetch it in a RUN, or add it to the context)
-Error syntax at "http://x/y": the source of COPY cannot be an address: http://x/y (COPY reads files only)
+        r#"Error syntax at "https://x/y.git#-h": invalid source: `-h` is not the name of a branch, tag or commit
+Error syntax at "https://x/y.git?what=1": invalid source: `what` is not known; there are: ref, tag, branch, subdir, checksum, commit, keep-git-dir, submodules, mtime, fetch-by-commit
+Error syntax at "git@x:y?keep-git-dir=false": invalid source: --keep-git-dir=true contradicts keep-git-dir=false of the address
+Error syntax at "https://x/y.git?commit=b2": invalid source: --checksum=a1 contradicts checksum=b2 of the address
+Error syntax at "https://x/y.git": invalid source: --checksum: `main` is not the hex digits of a commit
+Error syntax at "https://x/y": invalid source: --checksum: invalid digest `a1`: no `algorithm:` prefix
+Error syntax at "http://x/y": the source of COPY cannot be an address: http://x/y (COPY reads files only; ADD fetches)
+Error syntax at "git@x:y": the source of COPY cannot be an address: git@x:y (COPY reads files only; ADD fetches)
 Error syntax at "checksum": --checksum requires an HTTP(S) or git source
+Error syntax at "checksum": --checksum can't be specified for multiple sources
 "#,
     );
 }
 
 #[test]
-fn insecure_and_devices() {
+fn devices_without_a_name_and_unknown_options() {
     check(
         r"FROM scratch
-RUN --security=insecure a
+RUN --device=required --device=vendor/x,requird a
 ",
         &args(),
-        r#"Error syntax at "insecure": RUN --security=insecure needs an entitlement, which is not supported yet (remove the flag; the step then runs in the sandbox)
-"#,
-    );
-}
-
-#[test]
-fn device() {
-    check(
-        r"FROM scratch
-RUN --device=vendor/x a
-",
-        &args(),
-        r#"Error syntax at "device": RUN --device is not supported yet
+        r#"Error syntax at "required": the device has no name (write `--device=vendor/class=name`)
+Error syntax at "vendor/x,requird": unknown device option `requird` in `requird` (did you mean `required`?)
 "#,
     );
 }
@@ -435,10 +434,10 @@ RUN --mount=target=/x,typo=1 a
 ",
         &args(),
         r#"Error syntax at "type=cache,target=/": invalid mount target `/` (a mount cannot take the place of the root)
-Error syntax at "type=cach,target=/x": unknown mount type `cach` (did you mean `cache`?)
+Error syntax at "type=cach": unknown mount type `cach` (did you mean `cache`?)
 Error syntax at "type=ssh,source=x": a mount of type ssh has no `source`
 Error syntax at "type=secret": the secret has no `id` (write `type=secret,id=<name>`)
-Error syntax at "target=/x,typo=1": unknown mount option `typo` in `typo=1` (did you mean `type`?)
+Error syntax at "typo=1": unknown mount option `typo` in `typo=1` (did you mean `type`?)
 "#,
     );
 }
@@ -477,7 +476,7 @@ COPY $NOTHING /
 ",
         &args(),
         r#"Error syntax at "80/http": invalid port `80/http`: unknown protocol `http` (tcp, udp or sctp) (write ports as 80, 80-90 or 53/udp)
-Error syntax at "SIGFOO": invalid signal: SIGFOO (write a name such as SIGTERM or a number)
+Error syntax at "SIGFOO": invalid signal: SIGFOO (did you mean `SIGFPE`?)
 Error syntax at "$NOTHING": a VOLUME cannot be an empty string
 Warning UndefinedVar at "$NOTHING": usage of undefined variable '$NOTHING'
 Error syntax at "$NOTHING": the source `$NOTHING` is empty (write `.` for the whole context)
@@ -556,5 +555,28 @@ ENV A=$B
         &args(),
         r#"Error UndefinedVar at "$B": usage of undefined variable '$B'
 "#,
+    );
+}
+
+#[test]
+fn the_nearest_word_is_named() {
+    check(
+        "FROM scratch\nSTOPSIGNAL SIGTREM\n",
+        &args(),
+        "Error syntax at \"SIGTREM\": invalid signal: SIGTREM (did you mean `SIGTERM`?)\n",
+    );
+    check(
+        "FROM scratch\nHEALTHCHECK cdm x\n",
+        &args(),
+        "Error syntax at \"cdm\": HEALTHCHECK takes CMD or NONE, not `cdm` (did you mean `CMD`?)\n",
+    );
+}
+
+#[test]
+fn an_expansion_is_pointed_at_where_it_goes_wrong() {
+    check(
+        "FROM scratch\nENV A=ab${B:x}\n",
+        &args(),
+        "Error syntax at \":x}\": `:x` is not an operator of `${..}`; there are :- - :+ + :? ? # ## % %% / //\n",
     );
 }

@@ -580,3 +580,41 @@ COPY $A `$A/
 "#,
     );
 }
+
+#[test]
+fn fetched_sources_are_inputs_of_their_own() {
+    check(
+        r#"FROM scratch
+ARG V=1
+ADD --unpack=true --chmod=755 https://h/x-$V.tgz?t=1 /a
+ADD a.tar https://h/b b c git@h:r#v$V:d /to
+ADD --keep-git-dir=true --checksum=AB --link https://h/r.git /r
+"#,
+        &args(),
+        r#"0: scratch # FROM scratch
+1: http url=https://h/x-1.tgz whole url=ed53a940121ecb7e05b496ae9cda4b9da92ae557efcf50871da5debaf500e510 file name=x-1.tgz # [internal] load https://h/x-1.tgz
+2: <0> <1(paths path "x-1.tgz" ignore-mode)> file copy from input=1 source name=x-1.tgz dest=/a chmod=0755 flag=unpack # [1/3] ADD --unpack=true --chmod=755 https://h/x-1.tgz?t=1 /a
+3: local context=context # [internal] load build context
+4: http url=https://h/b whole url=447b00cbff0f934ca04724f782a972abf67e97f8cc6d9b9e9db790503a93de1f file name=b # [internal] load https://h/b
+5: git remote=git@h:r ref=v1 subdir=d # [internal] load git source git@h:r#v1:d
+6: <2> <3(paths path "a.tar" path "b" path "c")> <4(paths path "b")> <5(paths path "")> file copy from input=1 source name=a.tar dest=/to/ flag=unpack copy from input=2 source name=b dest=/to/ copy from input=1 source name=b source name=c dest=/to/ flag=unpack copy from input=3 source name="" dest=/to/ # [2/3] ADD a.tar https://h/b b c git@h:r#v1:d /to
+7: git remote=https://h/r.git ref="" subdir="" checksum=ab flag=keep-git-dir # [internal] load git source https://h/r.git
+8: <0> <7(paths path "")> file copy from input=1 source name="" dest=/r flag=link # [3/3] ADD --keep-git-dir=true --checksum=AB --link https://h/r.git /r
+9: <6> <8> merge # 
+"#,
+    );
+}
+
+#[test]
+fn the_date_of_the_context_is_used_where_the_file_asks_for_it_or_nothing_else_is_said() {
+    let dated = |context_date, default_epoch, text: &str| {
+        let args = Args { context_date, default_epoch, ..args() };
+        crate::support::lowered(text, &args).image.created.unwrap()
+    };
+    let asked = "ARG SOURCE_DATE_EPOCH=context\nFROM scratch\n";
+    assert_eq!(dated(Some(0), None, asked), "1970-01-01T00:00:00Z");
+    assert_eq!(dated(Some(0), None, "FROM scratch\n"), "1980-01-01T00:00:00Z");
+    assert_eq!(dated(Some(0), Some(0), "FROM scratch\n"), "1970-01-01T00:00:00Z");
+    assert_eq!(dated(Some(0), Some(0), "ARG SOURCE_DATE_EPOCH=1\nFROM scratch\n"), "1970-01-01T00:00:01Z");
+    assert_eq!(dated(None, None, asked), "1980-01-01T00:00:00Z");
+}

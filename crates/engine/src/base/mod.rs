@@ -9,14 +9,12 @@ mod layers;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cooper_base::{Given, Lock, Manifest, architecture_of, image_config, platform_of};
-use cooper_oci::{Compression, Descriptor, Index, MediaType, Platform, Reference};
-use cooper_store::LayerId;
+use cooper_base::{Given, Lock, architecture_of, image_config, platform_of};
+use cooper_oci::{Compression, Descriptor, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
+use cooper_store::{LayerId, Store};
 
-use crate::assemble::{Assembled, Assembly};
+use crate::engine::blocking;
 use crate::error::{from_base, from_store};
-use crate::seal::Seals;
-use crate::source::Remotes;
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Result, StepId, StepState};
 
 /// What is to be built.
@@ -25,7 +23,7 @@ pub struct BaseRequest {
     /// What people call it: a preset's name, or the file's.
     pub name: String,
     /// The declared file, with all it extends.
-    pub manifest: Manifest,
+    pub manifest: cooper_base::Manifest,
     /// Its lock. The packages are in the store by their digests.
     pub lock: Lock,
     /// Files of the machine that the declared file names.
@@ -88,7 +86,7 @@ pub async fn build_base(engine: &Engine, request: BaseRequest, events: Arc<dyn E
         let one =
             OnePlatform { engine: &engine, request: &request, architecture, platform, created, step, events: &events };
         let (image, statement, found) = one.build().await?;
-        manifests.push(image.manifest);
+        manifests.push(image);
         statements.push(statement);
         platforms.push((one.platform, found));
     }
@@ -112,6 +110,29 @@ fn choose(request: &BaseRequest) -> Result<Vec<(&str, Platform)>> {
     request.platforms.iter().map(one).collect()
 }
 
+/// Packs what is not packed yet, and writes config and manifest.
+fn write_manifest(
+    store: &Store,
+    mut config: ImageConfig,
+    layers: &[LayerId],
+    compression: Compression,
+) -> Result<Descriptor> {
+    let what = "cannot write the image";
+    let told = |e| from_store(e, what);
+    let json = |e| Error::new(ErrorKind::Io, what).with_source(e);
+    let mut blobs = Vec::new();
+    for layer in layers {
+        blobs.push(store.seal(layer, compression).map_err(told)?);
+        let diff_id = store.layer_diff_id(layer).map_err(told)?;
+        let missing = || Error::new(ErrorKind::Io, format!("{what}: a layer has no diff id"));
+        config.rootfs.diff_ids.push(diff_id.ok_or_else(missing)?);
+    }
+    let config = serde_json::to_vec(&config).map_err(json)?;
+    let config = store.put_bytes(MediaType::CONFIG, &config).map_err(told)?;
+    let manifest = serde_json::to_vec_pretty(&Manifest::new(config, blobs)).map_err(json)?;
+    store.put_bytes(MediaType::MANIFEST, &manifest).map_err(told)
+}
+
 fn finish(engine: &Engine, manifests: Vec<Descriptor>, tags: &[Reference]) -> Result<Descriptor> {
     let what = "cannot write the image";
     let index = serde_json::to_vec_pretty(&Index::new(manifests))
@@ -127,7 +148,7 @@ fn finish(engine: &Engine, manifests: Vec<Descriptor>, tags: &[Reference]) -> Re
 }
 
 impl OnePlatform<'_> {
-    async fn build(&self) -> Result<(Assembled, Descriptor, bool)> {
+    async fn build(&self) -> Result<(Descriptor, Descriptor, bool)> {
         let began = Instant::now();
         self.events.event(Event::Started { step: self.step, why: None });
         let result = self.image().await;
@@ -140,23 +161,21 @@ impl OnePlatform<'_> {
         result
     }
 
-    async fn image(&self) -> Result<(Assembled, Descriptor, bool)> {
+    async fn image(&self) -> Result<(Descriptor, Descriptor, bool)> {
         let packages = self.request.lock.packages(self.architecture).map_err(|e| from_base(e, &self.request.name))?;
         let made = self.layers(packages).await?;
         let store = &self.engine.store;
         let config = image_config(&self.request.manifest, &self.platform, self.created, &made.titles)
             .map_err(|e| from_base(e, &self.request.name))?;
-        let assembly = Assembly {
-            store,
-            seals: &Seals::new(store.clone(), self.request.compression),
-            remotes: &Arc::new(Remotes::new(store.clone())),
-            bases: &[],
-            config: &config,
-            layers: &made.layers,
-        };
-        let image = assembly.image(self.request.compression, false).await?;
-        let statement = self.statement(&image.manifest, packages)?;
-        Ok((image, statement, made.found))
+        let (store, compression, platform) = (store.clone(), self.request.compression, self.platform.clone());
+        let layers = made.layers;
+        let manifest = blocking(move || {
+            let manifest = write_manifest(&store, config, &layers, compression)?;
+            Ok::<_, Error>(Descriptor { platform: Some(platform), ..manifest })
+        })
+        .await?;
+        let statement = self.statement(&manifest, packages)?;
+        Ok((manifest, statement, made.found))
     }
 
     fn output(&self) -> crate::ops::OutputSink {

@@ -55,6 +55,8 @@ impl Made {
 pub(crate) struct Draft {
     base: Arc<dyn Files>,
     new: BTreeMap<PathBuf, (Entry, Data)>,
+    /// The directory made last, with all above it: thousands of files in a row may go there.
+    made: Option<PathBuf>,
     /// Time given to everything made; `None` keeps the sources' and gives the rest `now`.
     clamp: Option<Mtime>,
     now: Mtime,
@@ -63,7 +65,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// An empty draft on `base`.
     pub(crate) fn new(base: Arc<dyn Files>, clamp: Option<Mtime>, now: Mtime) -> Self {
-        Self { base, new: BTreeMap::new(), clamp, now }
+        Self { base, new: BTreeMap::new(), made: None, clamp, now }
     }
 
     /// Everything new, parents first.
@@ -98,6 +100,7 @@ impl Draft {
         let old = self.lookup(&entry.path)?;
         if old.is_some_and(|old| (old.kind == EntryKind::Dir) != (entry.kind == EntryKind::Dir)) {
             self.new.retain(|path, _| !path.starts_with(&entry.path));
+            self.made = None;
             if let Some(parent) = entry.path.parent() {
                 self.make_dir(parent, made)?;
             }
@@ -110,6 +113,9 @@ impl Draft {
     /// Makes a directory and those above it where they are missing. Existing ones are carried into the layer as
     /// they are, so that the layer can be unpacked without knowing what lies below it.
     pub(crate) fn make_dir(&mut self, path: &Path, made: Made) -> Result<()> {
+        if self.made.as_deref() == Some(path) {
+            return Ok(());
+        }
         let parents: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         for dir in parents.into_iter().rev() {
             if self.new.contains_key(dir) && self.new[dir].0.kind == EntryKind::Dir {
@@ -122,6 +128,7 @@ impl Draft {
             };
             self.new.insert(dir.to_owned(), (entry, Data::None));
         }
+        self.made = Some(path.to_owned());
         Ok(())
     }
 

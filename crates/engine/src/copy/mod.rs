@@ -1,11 +1,13 @@
 //! Copying without running anything: what is picked from a tree, what key it has, and where it lands in a new layer.
 
+mod ahead;
 mod content;
 mod draft;
 mod pick;
 mod place;
 mod users;
 
+pub(crate) use ahead::each_read_ahead;
 pub(crate) use content::{content_key, content_lines};
 pub(crate) use draft::{Data, Draft, Made};
 pub(crate) use pick::{Match, pick};

@@ -10,7 +10,7 @@ use crate::error::from_oci;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes gathered before the archive's file is written to.
-const BUFFER: usize = 1024 * 1024;
+pub(super) const BUFFER: usize = 1024 * 1024;
 
 /// The two formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +21,10 @@ pub enum Format {
     Docker,
 }
 
-/// Writes an image to `dest`, standard output when there is none. A file appears whole or not at all.
+/// Writes images to `dest`, standard output when there is none. A file appears whole or not at all.
 pub(crate) async fn write_archive(
     from: &dyn Blobs,
-    image: &Descriptor,
-    names: &[Reference],
+    images: &[(Descriptor, Vec<Reference>)],
     format: Format,
     tar: bool,
     dest: Option<&Path>,
@@ -37,19 +36,22 @@ pub(crate) async fn write_archive(
     if !tar {
         let dest = dest.ok_or_else(|| Error::new(ErrorKind::User, "a directory cannot go to standard output"))?;
         let layout = Layout::create(dest).map_err(cannot)?;
-        copy(image, from, &layout, &CopyOptions::default()).await.map_err(cannot)?;
-        return layout.add(image, names).map_err(cannot);
+        for (image, names) in images {
+            copy(image, from, &layout, &CopyOptions::default()).await.map_err(cannot)?;
+            layout.add(image, names).map_err(cannot)?;
+        }
+        return Ok(());
     }
     let Some(dest) = dest else {
         let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout());
-        write(&mut out, from, image, names, format).await.map_err(cannot)?;
+        write(&mut out, from, images, format).await.map_err(cannot)?;
         return out.flush().map_err(|e| Error::new(ErrorKind::Io, "cannot write to standard output").with_source(e));
     };
     let part = part_name(dest);
     let io =
         |e: std::io::Error| Error::new(ErrorKind::User, format!("cannot write `{}`", dest.display())).with_source(e);
     let mut out = BufWriter::with_capacity(BUFFER, File::create(&part).map_err(io)?);
-    let written = write(&mut out, from, image, names, format).await.map_err(cannot);
+    let written = write(&mut out, from, images, format).await.map_err(cannot);
     let finished = written.and_then(|()| out.flush().and_then(|()| std::fs::rename(&part, dest)).map_err(io));
     if finished.is_err() {
         let _ = std::fs::remove_file(&part);
@@ -57,16 +59,15 @@ pub(crate) async fn write_archive(
     finished
 }
 
-async fn write(
-    out: &mut (dyn Write + Send),
+pub(super) async fn write<W: Write + Send>(
+    out: &mut W,
     from: &dyn Blobs,
-    image: &Descriptor,
-    names: &[Reference],
+    images: &[(Descriptor, Vec<Reference>)],
     format: Format,
 ) -> cooper_oci::Result<()> {
     match format {
-        Format::Oci => write_oci_archive(out, image, names, from).await,
-        Format::Docker => write_docker_archive(out, image, names, from).await,
+        Format::Oci => write_oci_archive(out, images, from).await,
+        Format::Docker => write_docker_archive(out, images, from).await,
     }
 }
 

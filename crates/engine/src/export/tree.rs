@@ -1,19 +1,87 @@
 //! The filesystem itself, without image around it: a tar or a directory.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use cooper_oci::{Entry, EntryKind, TarWriter};
+use cooper_oci::{Entry, EntryKind, Mtime, Platform, TarWriter};
 use cooper_store::root::{FileKind, Root, attributes};
 
 use crate::error::{from_oci, from_store};
 use crate::files::Files;
 use crate::{Error, ErrorKind, Result};
 
+/// The files of one platform.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) platform: Platform,
+    /// They go into a directory named after the platform.
+    pub(super) split: bool,
+    pub(super) files: Arc<dyn Files>,
+}
+
+impl Part {
+    /// `linux/arm/v7` is `linux_arm_v7`, as with BuildKit.
+    fn directory(&self) -> Option<PathBuf> {
+        self.split.then(|| self.platform.to_string().replace('/', "_").into())
+    }
+
+    /// Every entry under the path it is written to, parents first.
+    fn walk(&self, take: &mut dyn FnMut(&Entry, &Entry) -> Result<()>) -> Result<()> {
+        let Some(dir) = self.directory() else {
+            return walk(&*self.files, Path::new(""), &mut |entry| take(entry, entry));
+        };
+        let mtime = Mtime::default();
+        let own = Entry {
+            path: dir.clone(),
+            kind: EntryKind::Dir,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime,
+            xattrs: Default::default(),
+        };
+        take(&own, &own)?;
+        walk(&*self.files, Path::new(""), &mut |entry| {
+            let mut below = entry.clone();
+            below.path = dir.join(&entry.path);
+            if let EntryKind::Hardlink { target } = &mut below.kind {
+                *target = dir.join(&*target);
+            }
+            take(&below, entry)
+        })
+    }
+}
+
+/// Goes through the parts; without a directory each, no two may have the same file.
+fn each(parts: &[Part], take: &mut dyn FnMut(&Part, &Entry, &Entry) -> Result<()>) -> Result<()> {
+    let mut seen: HashMap<PathBuf, &Platform> = HashMap::new();
+    for part in parts {
+        part.walk(&mut |to, entry| {
+            if parts.len() > 1 && !part.split {
+                match seen.get(&to.path) {
+                    // A directory of both is one.
+                    Some(_) if to.kind == EntryKind::Dir => return Ok(()),
+                    Some(first) => return Err(clash(to, first, &part.platform)),
+                    None => drop(seen.insert(to.path.clone(), &part.platform)),
+                }
+            }
+            take(part, to, entry)
+        })?;
+    }
+    Ok(())
+}
+
+fn clash(entry: &Entry, first: &Platform, second: &Platform) -> Error {
+    let what = format!("`{}` is there for {first} and for {second}", entry.path.display());
+    Error::new(ErrorKind::User, what).with_hint("leave out platform-split=false: each platform then gets a directory")
+}
+
 /// Writes all files as a tar, sorted.
-pub(crate) fn write_tar(files: &dyn Files, dest: Option<&Path>) -> Result<()> {
+pub(super) fn write_tar(parts: &[Part], dest: Option<&Path>) -> Result<()> {
     let name = dest.map_or("standard output".into(), |dest| dest.display().to_string());
     let io = |e: std::io::Error| Error::new(ErrorKind::User, format!("cannot write `{name}`")).with_source(e);
     let out: Box<dyn Write> = match dest {
@@ -22,25 +90,25 @@ pub(crate) fn write_tar(files: &dyn Files, dest: Option<&Path>) -> Result<()> {
     };
     let what = format!("cannot write `{name}`");
     let mut tar = TarWriter::new(BufWriter::new(out));
-    walk(files, Path::new(""), &mut |entry| {
-        let mut data = open(files, entry)?;
-        tar.append(entry, &mut data).map_err(|e| from_oci(e, &what))
+    each(parts, &mut |part, to, entry| {
+        let mut data = open(&*part.files, entry)?;
+        tar.append(to, &mut data).map_err(|e| from_oci(e, &what))
     })?;
     tar.finish().map_err(|e| from_oci(e, &what))?.flush().map_err(io)
 }
 
 /// Writes all files into a directory. What is there already stays, unless a file of the same name comes.
 /// Everything belongs to the caller, as with BuildKit; paths cannot lead out of the directory.
-pub(crate) fn write_directory(files: &dyn Files, dest: &Path) -> Result<()> {
+pub(super) fn write_directory(parts: &[Part], dest: &Path) -> Result<()> {
     let what = format!("cannot write to `{}`", dest.display());
     std::fs::create_dir_all(dest).map_err(|e| Error::new(ErrorKind::User, what.clone()).with_source(e))?;
     let root = Root::open(dest).map_err(|e| from_store(e, &what))?;
     let mut dirs = Vec::new();
-    walk(files, Path::new(""), &mut |entry| {
-        place(&root, entry, &mut *open(files, entry)?)
-            .map_err(|e| Error { what: format!("{what}: `{}`: {}", entry.path.display(), e.what), ..e })?;
-        if entry.kind == EntryKind::Dir {
-            dirs.push(entry.clone());
+    each(parts, &mut |part, to, entry| {
+        place(&root, to, &mut *open(&*part.files, entry)?)
+            .map_err(|e| Error { what: format!("{what}: `{}`: {}", to.path.display(), e.what), ..e })?;
+        if to.kind == EntryKind::Dir {
+            dirs.push(to.clone());
         }
         Ok(())
     })?;

@@ -17,6 +17,8 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) struct LayerFiles {
     store: Store,
     layers: Vec<LayerId>,
+    /// What messages call it.
+    called: String,
     tree: Tree,
     mount: OnceLock<std::result::Result<Mount, String>>,
 }
@@ -24,8 +26,14 @@ pub(crate) struct LayerFiles {
 impl LayerFiles {
     /// The tree of `layers`, whose blobs are in the store.
     pub(crate) fn open(store: &Store, layers: &[LayerId]) -> Result<Arc<Self>> {
+        Self::named(store, layers, "the files of the stage or image")
+    }
+
+    /// The same, as messages call it.
+    pub(crate) fn named(store: &Store, layers: &[LayerId], called: &str) -> Result<Arc<Self>> {
+        let called = called.to_owned();
         let tree = store.layer_tree(layers).map_err(|e| from_store(e, "cannot list the files of a stage"))?;
-        Ok(Arc::new(Self { store: store.clone(), layers: layers.to_vec(), tree, mount: OnceLock::new() }))
+        Ok(Arc::new(Self { store: store.clone(), layers: layers.to_vec(), called, tree, mount: OnceLock::new() }))
     }
 
     fn mount(&self) -> Result<&Mount> {
@@ -68,7 +76,7 @@ impl Files for LayerFiles {
     }
 
     fn called(&self) -> String {
-        "the files of the stage or image".to_owned()
+        self.called.clone()
     }
 
     /// The directory of a layer has rotted: the store forgets it, and the build makes it again.

@@ -62,7 +62,11 @@ impl LocalFiles {
     /// Opens `root`. `name` is how messages call the directory; `stats` knows the digests of the last build.
     pub(crate) fn open(root: &Path, name: &str, ignore: Ignore, stats: StatCache) -> Result<Arc<Self>> {
         let open = || openat(rustix::fs::CWD, root, DIR_FLAGS, Mode::empty());
-        let root = open().map_err(|e| cannot("open", name, root, e.into()))?;
+        Self::beneath(open().map_err(|e| cannot("open", name, root, e.into()))?, name, ignore, stats)
+    }
+
+    /// The tree below a directory that is open already.
+    pub(crate) fn beneath(root: OwnedFd, name: &str, ignore: Ignore, stats: StatCache) -> Result<Arc<Self>> {
         let stat = rustix::fs::fstat(&root).map_err(|e| cannot("read", name, Path::new(""), e.into()))?;
         let tree = Node::new(OsString::new(), Kind::Dir(MatchState::default(), OnceLock::new()), &stat);
         Ok(Arc::new(Self { root, name: name.to_owned(), tree, ignore, stats, fresh: Mutex::default() }))

@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cooper_executor::{Executor, Exit, Network, Process, Profile, Running, Stdio};
-use cooper_llb::{Exec, Security};
+use cooper_executor::{Executor, Exit, Limits, Network, Process, Profile, Running, Ulimit};
+use cooper_llb::{Exec, Resources, Security};
+use cooper_oci::Platform;
 use cooper_store::{LayerId, Ownership, Store};
 
 use super::mounts::Prepared;
+use crate::emulation;
 use crate::error::{from_executor, from_store};
 use crate::{Error, ErrorKind, Result};
 
@@ -33,6 +36,8 @@ pub(crate) struct ExecWork {
     pub(crate) layers: Vec<LayerId>,
     pub(crate) mounts: Prepared,
     pub(crate) resolv_conf: Option<Vec<u8>>,
+    /// Where emulators are looked for.
+    pub(crate) search: Vec<PathBuf>,
     pub(crate) extra_hosts: Vec<(String, String)>,
     pub(crate) output: OutputSink,
     pub(crate) kill: Arc<KillSwitch>,
@@ -95,23 +100,25 @@ const NO_SPACE: u64 = 1 << 20;
 pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
     let what = "cannot mount the filesystem of a step";
     let mount = work.store.mount(&work.layers, true).map_err(|e| from_store(e, what))?;
-    let Prepared { mounts, env, guards } = work.mounts;
+    let Prepared { mut mounts, env, guards } = work.mounts;
+    let platform = op.platform.clone().unwrap_or_else(Platform::host);
+    mounts.extend(emulation::prepare(&platform, &work.search)?);
     let process = Process {
-        root: mount.root().to_owned(),
-        readonly_root: false,
-        args: op.args.clone(),
-        env: op.env.iter().chain(&op.proxy_env).chain(&env).cloned().collect(),
+        env: environment(op, &env),
         cwd: op.cwd.clone(),
         user: op.user.clone(),
         hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned()),
         extra_hosts: work.extra_hosts,
         mounts,
         network: if op.network == cooper_llb::Network::None { Network::None } else { Network::Host },
-        profile: if op.security == Security::Insecure { Profile::Insecure } else { Profile::Sandbox },
+        profile: if op.security == Security::Insecure { Profile::INSECURE } else { Profile::SANDBOX },
         resolv_conf: work.resolv_conf,
-        stdio: Stdio::Pipes,
+        limits: limits(&op.resources, op.cgroup_parent.clone()),
+        ulimits: op.ulimits.iter().map(ulimit).collect(),
+        ..Process::new(mount.root(), op.args.clone())
     };
-    let mut running = work.executor.start(process).map_err(from_executor)?;
+    let started = work.executor.start(process).map_err(from_executor);
+    let mut running = started.map_err(|error| emulation::explain(error, &platform))?;
     work.kill.arm(running.killer().map_err(from_executor)?);
     let tail = relay(&mut *running, &work.output)?;
     let exit = running.wait().map_err(from_executor)?;
@@ -125,6 +132,35 @@ pub(crate) fn exec(op: &Exec, work: ExecWork) -> Result<LayerId> {
             Err(error)
         }
     }
+}
+
+/// The variables of a step; what its devices and secrets bring replaces the Dockerfile's own.
+fn environment(op: &Exec, brought: &[String]) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let names: Vec<String> = brought.iter().map(|entry| name(entry)).collect();
+    let own = op.env.iter().chain(&op.proxy_env).filter(|entry| !names.contains(&name(entry)));
+    own.chain(brought).cloned().collect()
+}
+
+/// Limits of the graph in the executor's words.
+pub(crate) fn limits(resources: &Resources, parent: Option<String>) -> Limits {
+    let Resources { memory, memory_swap, cpu_shares, cpu_period, cpu_quota, cpuset_cpus, cpuset_mems } = resources;
+    Limits {
+        memory: *memory,
+        memory_swap: *memory_swap,
+        cpu_shares: *cpu_shares,
+        cpu_period: *cpu_period,
+        cpu_quota: *cpu_quota,
+        cpuset_cpus: cpuset_cpus.clone(),
+        cpuset_mems: cpuset_mems.clone(),
+        processes: None,
+        parent,
+    }
+}
+
+/// Likewise.
+pub(crate) fn ulimit(ulimit: &cooper_llb::Ulimit) -> Ulimit {
+    Ulimit { name: ulimit.name.clone(), soft: ulimit.soft, hard: ulimit.hard }
 }
 
 /// Says so when the step had no room to write: programs often do not.
@@ -213,14 +249,19 @@ fn failed(op: &Exec, exit: Exit, tail: Vec<String>, ownership: Ownership) -> Err
     let (reason, code) = match exit {
         Exit::Code(code) => (format!("exit code {code}"), code),
         Exit::Signal(signal) => (format!("killed by signal {signal}"), 128 + signal),
-        Exit::OutOfMemory => ("killed because memory ran out".to_owned(), 137),
+        Exit::OutOfMemory => (out_of_memory(&op.resources), 137),
     };
     let mut error = Error::new(ErrorKind::Step, format!("the step `{short}` failed: {reason}"));
     error.exit_code = u8::try_from(code).ok();
     error.hints.extend(single_id_hint(ownership, &tail));
     error.step = Some(Box::new((String::new(), tail)));
-    error.hints.extend(hint(exit));
+    error.hints.extend(hint(exit, &op.resources));
     error
+}
+
+fn out_of_memory(resources: &Resources) -> String {
+    let limit = resources.memory.map_or_else(String::new, |bytes| format!(" (its limit is {bytes} bytes)"));
+    format!("killed because memory ran out{limit}")
 }
 
 /// What the kernel and programs say when a step wants an id that a namespace of one id does not have.
@@ -235,8 +276,12 @@ fn single_id_hint(ownership: Ownership, tail: &[String]) -> Option<String> {
     })
 }
 
-fn hint(exit: Exit) -> Option<String> {
+fn hint(exit: Exit, resources: &Resources) -> Option<String> {
     match exit {
+        Exit::OutOfMemory if resources.memory.is_some() => Some("raise the limit: `--resource memory=SIZE`".into()),
+        Exit::OutOfMemory => {
+            Some("run fewer steps at once (`--jobs`), or give this machine or container more memory".into())
+        }
         Exit::Code(127) => {
             Some("the shell did not find a command; is it installed in an earlier step, and is PATH right?".into())
         }

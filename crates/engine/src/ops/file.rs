@@ -7,7 +7,7 @@ use cooper_llb::{FileAction, FileOp, Paths};
 use cooper_oci::{Compression, Entry, EntryKind, Mtime};
 use cooper_store::{LayerId, Store};
 
-use crate::copy::{CopySpec, Data, Draft, Made, Placer, ignore, owner, pick};
+use crate::copy::{CopySpec, Data, Draft, Made, Placer, each_read_ahead, ignore, owner, pick};
 use crate::error::from_store;
 use crate::files::{Files, clean, resolve};
 use crate::{Error, ErrorKind, Result};
@@ -80,20 +80,15 @@ fn make_dir(path: &str, chown: Option<&cooper_llb::Chown>, draft: &mut Draft) ->
 fn write(draft: Draft, store: &Store, compression: Compression) -> Result<LayerId> {
     let what = "cannot write a layer";
     let mut layer = store.new_layer(compression, None).map_err(|e| from_store(e, what))?;
-    let mut copied = Vec::new();
-    for (entry, data) in draft.into_entries() {
-        let mut bytes = data.open()?;
-        layer.append(&entry, &mut bytes).map_err(|e| not_copied(e, &entry, &data))?;
-        if let Data::File(files, source) = data {
-            copied.push((entry.path, files, source));
-        }
-    }
+    let entries: Vec<_> = draft.into_entries().collect();
+    each_read_ahead(&entries, |entry, data, bytes| layer.append(entry, bytes).map_err(|e| not_copied(e, entry, data)))?;
     let layer = layer.finish().map_err(|e| from_store(e, what))?;
     // The digests that entered the key are those of the bytes that were written, or else there is no record.
-    for (path, files, source) in copied {
-        let written = layer.listing.get(&path).and_then(|record| record.digest);
-        if written != Some(files.digest(&source)?) {
-            return Err(files.differs(&source));
+    for (entry, data) in &entries {
+        let Data::File(files, source) = data else { continue };
+        let written = layer.listing.get(&entry.path).and_then(|record| record.digest);
+        if written != Some(files.digest(source)?) {
+            return Err(files.differs(source));
         }
     }
     Ok(layer.id)

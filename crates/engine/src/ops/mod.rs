@@ -1,9 +1,10 @@
 //! How each operation of the graph is carried out.
 
+mod agent;
 mod exec;
 mod file;
 mod mounts;
 
-pub(crate) use exec::{ExecWork, KillSwitch, OutputSink, exec};
+pub(crate) use exec::{ExecWork, KillSwitch, OutputSink, exec, limits, ulimit};
 pub(crate) use file::{FileWork, file, layer_of};
 pub(crate) use mounts::{Prepared, ask, is_bound, prepare};

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use cooper_executor::{MountSource, ProcessMount};
 use cooper_llb::{CacheSharing, Exec, MountKind};
@@ -11,10 +12,11 @@ use cooper_oci::{Entry, EntryKind};
 use cooper_store::root::attributes;
 use cooper_store::{LayerId, Root, Sharing, Store};
 
+use super::agent;
 use crate::error::from_store;
 use crate::export::place;
 use crate::files::{Files, LayerFiles, clean, resolve};
-use crate::{Error, ErrorKind, Result, Session};
+use crate::{Devices, Error, ErrorKind, Result, Session};
 
 /// Largest secret: BuildKit's limit.
 const SECRET_MAX: usize = 500 * 1024;
@@ -82,8 +84,15 @@ fn need(value: Option<Vec<u8>>, required: bool, what: &str, id: &str) -> Result<
 pub(crate) type InputLayers = Vec<Vec<LayerId>>;
 
 /// Makes the mounts of `op`. Blocks.
-pub(crate) fn prepare(op: &Exec, asked: Asked, inputs: &InputLayers, store: &Store) -> Result<Prepared> {
+pub(crate) fn prepare(
+    op: &Exec,
+    asked: Asked,
+    inputs: &InputLayers,
+    store: &Store,
+    devices: &Devices,
+) -> Result<Prepared> {
     let mut prepared = Prepared::default();
+    (prepared.mounts, prepared.env) = devices.give(op.devices.iter().map(|device| device.name.as_str()))?;
     if let Some((name, script)) = &op.pipe {
         let source = MountSource::Bytes(script.clone(), 0o755, 0, 0);
         prepared.mounts.push(ProcessMount { target: format!("/dev/pipes/{name}"), source, readonly: true });
@@ -131,13 +140,12 @@ fn add(
                 push(out, MountSource::Bytes(value, *mode, *uid, *gid), true);
             }
         }
-        MountKind::Ssh { .. } => {
+        MountKind::Ssh { owner, .. } => {
             let Some(path) = asked else { return Ok(()) };
-            let path = String::from_utf8_lossy(&path).into_owned();
-            let fd = open_path(Path::new(&path)).map_err(|e| {
-                Error::new(ErrorKind::User, format!("cannot open the ssh agent socket `{path}`")).with_source(e)
-            })?;
-            push(out, MountSource::Bind(fd), false);
+            let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+            let (socket, forwarded) = agent::forward(store, &path, *owner)?;
+            out.guards.push(Box::new(forwarded));
+            push(out, MountSource::Bind(socket), false);
             out.env.push(format!("SSH_AUTH_SOCK={target}"));
         }
     }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_dockerfile::{BaseKey, nearest};
 use cooper_oci::{
-    Blobs, Descriptor, Digest, Document, ImageConfig, Layout, Manifest, Platform, Reference, parse_document, read_all,
+    Blobs, Descriptor, Digest, Document, ImageConfig, Layout, Manifest, Platform, Reference, best, parse_document,
+    read_all,
 };
 use cooper_registry::Client;
 use cooper_store::{LayerId, Store};
@@ -177,15 +178,8 @@ fn is_layer(blob: &Descriptor) -> bool {
 }
 
 fn choose<'a>(manifests: &'a [Descriptor], wanted: &Platform, name: &str) -> Result<&'a Descriptor> {
-    let serves =
-        |descriptor: &&Descriptor| descriptor.platform.as_ref().is_some_and(|platform| platform.serves(wanted));
-    if let Some(found) = manifests.iter().find(serves) {
+    if let Some(found) = best(&manifests.iter().collect::<Vec<_>>(), wanted) {
         return Ok(found);
-    }
-    if let [only] = manifests
-        && only.platform.is_none()
-    {
-        return Ok(only);
     }
     let there: Vec<String> = manifests.iter().filter_map(|d| d.platform.as_ref()).map(ToString::to_string).collect();
     let error = Error::new(ErrorKind::NotFound, format!("the image `{name}` has no manifest for {wanted}"));

@@ -1,6 +1,7 @@
 //! Layers that are known by descriptor and fetched only when something needs their bytes.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -45,17 +46,33 @@ impl Remotes {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(layer)
     }
 
+    /// The blob that a layer from elsewhere came in.
+    pub(crate) fn blob_of(&self, layer: &LayerId) -> Option<Descriptor> {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).get(layer).cloned()
+    }
+
     /// Brings the blobs of these layers into the store, those that come from elsewhere and are missing.
     pub(crate) async fn fetch(&self, layers: &[LayerId]) -> Result<()> {
-        let wanted: Vec<Descriptor> = {
+        self.fetch_all(layers, false).await
+    }
+
+    /// As [`Remotes::fetch`], for layers that will be mounted: what is fetched is unpacked on the way.
+    pub(crate) async fn fetch_to_mount(&self, layers: &[LayerId]) -> Result<()> {
+        self.fetch_all(layers, true).await
+    }
+
+    async fn fetch_all(&self, layers: &[LayerId], unpack: bool) -> Result<()> {
+        let wanted: Vec<(LayerId, Descriptor)> = {
             let known = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
-            layers.iter().filter_map(|layer| known.get(layer).cloned()).collect()
+            layers.iter().filter_map(|layer| Some((layer.clone(), known.get(layer)?.clone()))).collect()
         };
-        let fetches = wanted.into_iter().map(|descriptor| async move { self.fetch_one(&descriptor).await });
+        let fetches = wanted
+            .into_iter()
+            .map(|(layer, descriptor)| async move { self.fetch_one(&descriptor, unpack.then_some(&layer)).await });
         futures::stream::iter(fetches).buffer_unordered(FETCHES).fold(Ok(()), |all, one| async { all.and(one) }).await
     }
 
-    async fn fetch_one(&self, descriptor: &Descriptor) -> Result<()> {
+    async fn fetch_one(&self, descriptor: &Descriptor, unpack: Option<&LayerId>) -> Result<()> {
         let known = self.blobs.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).cloned();
         let Some((descriptor, place, once)) = known else { return Ok(()) };
         let work = || async {
@@ -63,7 +80,10 @@ impl Remotes {
                 return Ok(());
             }
             let body = place.open(&descriptor).await?;
-            self.store.put(&descriptor, body).await
+            match unpack {
+                Some(layer) => self.store.put_layer(layer, &descriptor, body).await.map(drop).map_err(Into::into),
+                None => self.store.put(&descriptor, body).await,
+            }
         };
         once.get_or_try_init(work).await.map(drop).map_err(|e: cooper_oci::Error| from_oci(e, "cannot fetch a layer"))
     }
@@ -80,5 +100,9 @@ impl Blobs for Remotes {
             }
         }
         self.store.open(descriptor).await
+    }
+
+    fn known_file(&self, descriptor: &Descriptor) -> Option<File> {
+        self.store.known_file(descriptor)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use cooper_executor::{EnterOptions, Executor, INIT_COMMAND, Namespaces, Network, Process, Profile, Stdio, enter};
+use cooper_executor::{EnterOptions, Executor, INIT_COMMAND, Namespaces, Network, Process, Stdio, enter};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -36,19 +36,10 @@ fn run(root: &str, script: &str) {
     let (Ok(input), Ok(errors)) = (open(false), open(true)) else { std::process::exit(4) };
     let Ok(output) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3) else { std::process::exit(4) };
     let process = Process {
-        root: root.into(),
-        readonly_root: false,
-        args: ["/bin/sh", "-c", script].map(str::to_owned).into(),
         env: vec!["PATH=/bin".into()],
-        cwd: "/".into(),
-        user: String::new(),
-        hostname: String::new(),
-        extra_hosts: vec![],
-        mounts: vec![],
         network: Network::None,
-        profile: Profile::Sandbox,
-        resolv_conf: None,
         stdio: Stdio::Fds(input.into(), output, errors.into()),
+        ..Process::new(root, ["/bin/sh", "-c", script].map(str::to_owned).into())
     };
     match Namespaces::new("/proc/self/exe").start(process).and_then(|mut running| running.wait()) {
         Ok(exit) => println!("{exit:?}"),

@@ -17,6 +17,24 @@ use crate::{Error, ErrorKind, Result};
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
+/// What a step that is not masked gets besides, as far as the host has it: BuildKit's list, with the first loop devices.
+pub(crate) const FURTHER: [&str; 14] = [
+    "kmsg",
+    "cuse",
+    "fuse",
+    "kvm",
+    "net/tun",
+    "loop-control",
+    "loop0",
+    "loop1",
+    "loop2",
+    "loop3",
+    "loop4",
+    "loop5",
+    "loop6",
+    "loop7",
+];
+
 const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -72,10 +90,13 @@ pub(crate) fn clone(fd: BorrowedFd<'_>, recursive: bool) -> std::result::Result<
 }
 
 /// Gathers what /dev is made of.
-pub(super) fn sources() -> Result<Sources> {
+pub(super) fn sources(masked: bool) -> Result<Sources> {
     let failed = |e: Errno| Error::caused(ErrorKind::Host, "cannot make /dev for the step", e.into());
     let dev = fresh("tmpfs", &[("mode", "0755"), ("size", "65536k")], MountAttrFlags::MOUNT_ATTR_NOSUID);
-    let nodes = DEVICES.iter().map(|device| Ok((device.0, node(device)?))).collect::<Result<_>>()?;
+    let mut nodes = DEVICES.iter().map(|device| Ok((device.0, node(device)?))).collect::<Result<Vec<_>>>()?;
+    if !masked {
+        nodes.extend(FURTHER.iter().filter_map(|name| Some((*name, further(name)?))));
+    }
     let mqueue = match fresh("mqueue", &[], INERT) {
         Ok(fd) => Some(fd),
         // A kernel without POSIX message queues.
@@ -99,6 +120,18 @@ fn node((name, major, minor): &(&'static str, u32, u32)) -> Result<OwnedFd> {
     clone(fd.as_fd(), false).map_err(failed)
 }
 
+/// A mount of a device of the host, if it is there.
+fn further(name: &str) -> Option<OwnedFd> {
+    let path = format!("/dev/{name}");
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd).ok()?.st_mode);
+    if !kind.is_char_device() && !kind.is_block_device() {
+        return None;
+    }
+    clone(fd.as_fd(), false).ok()
+}
+
 /// A devpts of its own. Group 5 may have no id here (a namespace of one id); the default then is as good.
 fn terminals() -> std::result::Result<OwnedFd, Errno> {
     let options = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", TTY_GROUP)];
@@ -110,6 +143,9 @@ fn terminals() -> std::result::Result<OwnedFd, Errno> {
 pub(super) fn fill(sources: &Sources) -> Result<()> {
     let dev = sources.dev.as_fd();
     let failed = |e: Errno| Error::io("cannot fill /dev", e.into());
+    if sources.nodes.iter().any(|(name, _)| name.starts_with("net/")) {
+        rustix::fs::mkdirat(dev, "net", Mode::from_raw_mode(0o755)).map_err(failed)?;
+    }
     for (name, node) in &sources.nodes {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         rustix::fs::openat(dev, *name, flags, Mode::from_raw_mode(0o644)).map_err(failed)?;

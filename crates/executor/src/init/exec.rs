@@ -9,6 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::Winsize;
+use rustix::thread::UnshareFlags;
 
 use super::confine;
 use super::rootfs::Root;
@@ -16,11 +17,13 @@ use super::tree::Tree;
 use super::user::{self, Account};
 use crate::sys;
 use crate::wire::Spec;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Profile, Result, Ulimit};
 
 /// Searched if the environment has no PATH.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Bytes looked at to find out why a program did not start.
+/// Scripts that are the interpreter of a script, as in the kernel.
+const SCRIPTS_MAX: usize = 5;
+/// Bytes looked at to find out what a program is.
 const MAX_HEADER: u64 = 4096;
 
 /// A program ready to be executed.
@@ -33,7 +36,10 @@ pub(super) struct Program {
     env: Vec<CString>,
     account: Account,
     cwd: OwnedFd,
-    sandbox: bool,
+    /// `cgroup.procs` of the groups to join.
+    groups: Vec<OwnedFd>,
+    profile: Profile,
+    ulimits: Vec<Ulimit>,
 }
 
 /// The standard streams.
@@ -109,7 +115,7 @@ fn open_terminal(pts: BorrowedFd<'_>, (rows, cols): (u16, u16)) -> std::result::
 impl Program {
     /// Looks the user up and puts arguments and environment into the kernel's form. Entries of the environment
     /// without `=` mean nothing to a program and are left out.
-    pub(super) fn prepare(spec: Spec, root: &mut Root) -> Result<Self> {
+    pub(super) fn prepare(spec: Spec, groups: Vec<OwnedFd>, root: &mut Root) -> Result<Self> {
         let tree = root.tree().ok_or_else(|| Error::new(ErrorKind::Io, "the step has no root"))?;
         let account = account(&spec.user, tree)?;
         let cwd = root.cwd().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));
@@ -124,7 +130,8 @@ impl Program {
         let name = name.ok_or_else(|| Error::new(ErrorKind::Process, "there is no program to run"))?;
         let candidates = strings(candidates(&name, path.as_deref()))?;
         let (args, env) = (strings(spec.args)?, strings(env)?);
-        Ok(Self { name, candidates, path, args, env, account, cwd, sandbox: spec.sandbox })
+        let (profile, ulimits) = (spec.profile, spec.ulimits);
+        Ok(Self { name, candidates, path, args, env, account, cwd, groups, profile, ulimits })
     }
 
     /// Becomes the program; returns why not. Called in the forked child.
@@ -137,11 +144,22 @@ impl Program {
 
     fn settle(&self, streams: &Streams) -> Result<()> {
         let failed = |e: Errno| Error::io("cannot prepare the process of the step", e.into());
+        self.join_groups()?;
         rustix::process::fchdir(&self.cwd).map_err(failed)?;
         streams.install(self.account.uid).map_err(failed)?;
         sys::cloexec_from(3).map_err(|e| Error::io("cannot close descriptors", e))?;
-        confine::confine(&self.account, self.sandbox)?;
+        confine::confine(&self.account, &self.profile, &self.ulimits, self.is_narrow())?;
         sys::reset_signals().map_err(|e| Error::io("cannot reset signals", e))
+    }
+
+    /// Enters the control groups, which from then on look like the uppermost ones.
+    fn join_groups(&self) -> Result<()> {
+        for group in &self.groups {
+            rustix::io::write(group, b"0")
+                .map_err(|e| Error::caused(ErrorKind::Host, "cannot enter the control group of the step", e.into()))?;
+        }
+        sys::unshare(UnshareFlags::NEWCGROUP)
+            .map_err(|e| Error::caused(ErrorKind::Host, "cannot make a control group namespace for the step", e))
     }
 
     /// Tries the candidates in order; as in a shell, the search goes on where one is absent or may not be executed.
@@ -160,6 +178,19 @@ impl Program {
             Some(candidate) => no_permission(candidate),
             None => self.absent(),
         }
+    }
+
+    /// The program, or the interpreter of the script it is, is a 32-bit one.
+    fn is_narrow(&self) -> bool {
+        let Some(found) = self.candidates.iter().find(|path| exists(path)) else { return false };
+        let mut file = header(found).unwrap_or_default();
+        for _ in 0..SCRIPTS_MAX {
+            match interpreter(&file).filter(|_| file.starts_with(b"#!")).and_then(|name| CString::new(name).ok()) {
+                Some(name) => file = header(&name).unwrap_or_default(),
+                None => break,
+            }
+        }
+        file.starts_with(b"\x7fELF\x01")
     }
 
     fn absent(&self) -> Error {
@@ -246,7 +277,7 @@ fn header(path: &CString) -> Option<Vec<u8>> {
 }
 
 /// The interpreter a script or a dynamically linked 64-bit program names, if it is in the part of the file given.
-fn interpreter(file: &[u8]) -> Option<String> {
+pub(crate) fn interpreter(file: &[u8]) -> Option<String> {
     let text = match file.strip_prefix(b"#!") {
         Some(line) => line.split(|b| *b == b'\n').next()?,
         None => elf_interpreter(file)?,

@@ -9,6 +9,8 @@ pub(crate) mod exec;
 mod reaper;
 pub(crate) mod rootfs;
 pub(crate) mod seccomp;
+#[cfg(target_arch = "x86_64")]
+mod seccomp_386;
 pub(crate) mod tree;
 pub(crate) mod user;
 mod watcher;

@@ -58,6 +58,7 @@ fn step(
 ) -> Result<Report> {
     let missing = || Error::new(ErrorKind::Io, "a descriptor of the step is missing");
     let root_fd = fds.next().ok_or_else(missing)?;
+    let groups: Vec<OwnedFd> = fds.by_ref().take(spec.groups).collect();
     let given = match spec.pty {
         Some(_) => None,
         None => {
@@ -67,7 +68,7 @@ fn step(
     rootfs::enter(root, root_fd, &spec, &mut fds)?;
     drop(fds);
     let (streams, controlling) = Streams::open(given, spec.pty, root)?;
-    let program = Program::prepare(spec, root)?;
+    let program = Program::prepare(spec, groups, root)?;
     let pid = start(&program, streams, single)?;
     wire::send_report(socket.as_fd(), &Report::Started, controlling.as_ref().map(AsFd::as_fd))
         .map_err(|e| Error::io("cannot report the start", e))?;

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::thread::UnshareFlags;
@@ -14,7 +14,7 @@ use super::device::{self, INERT, Sources};
 use super::tree::{Missing, Tree};
 use crate::sys::{self, MountAttr};
 use crate::wire::{MountSpec, SourceSpec, Spec};
-use crate::{Error, ErrorKind, Result};
+use crate::{DeviceNode, Error, ErrorKind, Result};
 
 /// Parts of /proc that tell of the host: covered.
 pub(crate) const MASKED_PROC: [&str; 10] = [
@@ -67,12 +67,12 @@ pub(super) fn enter(
 ) -> Result<()> {
     rustix::process::umask(Mode::empty());
     let new_root = clone_root(&root_fd, spec)?;
-    let binds = spec.mounts.iter().map(|mount| clone_bind(mount, spec.sandbox, fds)).collect::<Result<_>>()?;
+    let binds = spec.mounts.iter().map(|mount| clone_bind(mount, spec.profile.masked, fds)).collect::<Result<_>>()?;
     sys::unshare(UnshareFlags::NEWNS)
         .map_err(|e| Error::caused(ErrorKind::Host, "cannot make a mount namespace for the step", e))?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|e| Error::io("cannot make mounts private", e.into()))?;
-    let parts = gather(binds)?;
+    let parts = gather(binds, spec.profile.masked)?;
     pivot(&new_root).map_err(|e| Error::io("cannot enter the root", e.into()))?;
     let tree = root.tree.insert(Tree::new(new_root));
     furnish(tree, &parts, spec)?;
@@ -134,7 +134,7 @@ fn clone_root(root: &OwnedFd, spec: &Spec) -> Result<OwnedFd> {
     let tree = device::clone(root.as_fd(), true).map_err(|e| failed(e.into()))?;
     let private = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
     sys::mount_setattr(tree.as_fd(), true, private).map_err(failed)?;
-    if spec.sandbox {
+    if spec.profile.masked {
         restrict(&tree, MountAttrFlags::MOUNT_ATTR_NODEV, false).map_err(failed)?;
     }
     Ok(tree)
@@ -146,8 +146,11 @@ fn restrict(mount: &OwnedFd, flags: MountAttrFlags, recursive: bool) -> std::io:
 }
 
 /// Takes the next descriptor for a bind mount and clones it with its flags.
-fn clone_bind(mount: &MountSpec, sandbox: bool, fds: &mut dyn Iterator<Item = OwnedFd>) -> Result<Option<OwnedFd>> {
-    let SourceSpec::Bind = mount.source else { return Ok(None) };
+fn clone_bind(mount: &MountSpec, masked: bool, fds: &mut dyn Iterator<Item = OwnedFd>) -> Result<Option<OwnedFd>> {
+    let is_device = matches!(mount.source, SourceSpec::Device(_));
+    if !is_device && !matches!(mount.source, SourceSpec::Bind) {
+        return Ok(None);
+    }
     let failed = |e| Error::io(format!("cannot mount the source of {}", mount.target), e);
     let fd = fds.next().ok_or_else(|| failed(std::io::ErrorKind::UnexpectedEof.into()))?;
     let tree = device::clone(fd.as_fd(), true).map_err(|e| failed(e.into()))?;
@@ -155,24 +158,25 @@ fn clone_bind(mount: &MountSpec, sandbox: bool, fds: &mut dyn Iterator<Item = Ow
     sys::mount_setattr(tree.as_fd(), true, private).map_err(failed)?;
     let mut flags = MountAttrFlags::empty();
     flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, mount.readonly);
-    flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, sandbox);
+    flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, masked && !is_device);
     restrict(&tree, flags, true).map_err(failed)?;
     Ok(Some(tree))
 }
 
-fn gather(binds: Vec<Option<OwnedFd>>) -> Result<Parts> {
+fn gather(binds: Vec<Option<OwnedFd>>, masked: bool) -> Result<Parts> {
     let proc = device::fresh("proc", &[], INERT).map_err(|e| {
         Error::caused(ErrorKind::Host, "cannot mount a /proc for the step", e.into())
             .with_hint("in a container this needs an unmasked /proc (`--security-opt systempaths=unconfined`)")
     })?;
     let files = device::fresh("tmpfs", &[("mode", "0700")], INERT)
         .map_err(|e| Error::caused(ErrorKind::Host, "cannot mount a tmpfs", e.into()))?;
-    Ok(Parts { dev: device::sources()?, proc, sys: sysfs(), files, binds })
+    Ok(Parts { dev: device::sources(masked)?, proc, sys: sysfs(masked), files, binds })
 }
 
-/// A read-only /sys: of our own network namespace, else the host's if that may be shown, else none.
-fn sysfs() -> Option<OwnedFd> {
-    let flags = INERT | MountAttrFlags::MOUNT_ATTR_RDONLY;
+/// A /sys, read-only if `masked`: of our own network namespace, else the host's if that may be shown, else none.
+fn sysfs(masked: bool) -> Option<OwnedFd> {
+    let mut flags = INERT;
+    flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, masked);
     if let Ok(own) = device::fresh("sysfs", &[], flags) {
         return Some(own);
     }
@@ -200,7 +204,7 @@ fn furnish(tree: &mut Tree, parts: &Parts, spec: &Spec) -> Result<()> {
     }
     place(tree, &parts.dev.dev, "/dev")?;
     device::fill(&parts.dev)?;
-    if spec.sandbox {
+    if spec.profile.masked {
         mask(parts).map_err(|e| Error::caused(ErrorKind::Host, "cannot mask parts of /proc and /sys", e))?;
     }
     let mut files = Files::open(parts)?;
@@ -331,6 +335,30 @@ impl<'p> Files<'p> {
         Ok(mount)
     }
 
+    /// A mount of a new node for the device `host` is one of, with the permissions and owner of `node`.
+    fn add_device(&mut self, host: &OwnedFd, node: &DeviceNode) -> Result<OwnedFd> {
+        let refused = |e: Errno| {
+            Error::caused(ErrorKind::Host, "cannot give a device other permissions than the host's", e.into())
+                .with_hint("only root of the host can; leave them out of the device's description")
+        };
+        let stat = rustix::fs::fstat(host).map_err(Self::failed)?;
+        let name = self.count.to_string();
+        self.count += 1;
+        let mode = Mode::from_raw_mode(node.mode.unwrap_or(stat.st_mode) & 0o7777);
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        rustix::fs::mknodat(self.store, &name, kind, mode, stat.st_rdev).map_err(refused)?;
+        let path = rustix::fs::openat(self.store, &name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let path = path.map_err(Self::failed)?;
+        let (uid, gid) = (node.uid.unwrap_or(stat.st_uid), node.gid.unwrap_or(stat.st_gid));
+        let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        rustix::fs::chownat(&path, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(refused)?;
+        let mount = device::clone(path.as_fd(), false).map_err(Self::failed)?;
+        let clear = u64::from(MountAttrFlags::MOUNT_ATTR_NODEV.bits());
+        sys::mount_setattr(mount.as_fd(), false, MountAttr { clear, ..MountAttr::default() })
+            .map_err(|e| Error::io("cannot show a device", e))?;
+        Ok(mount)
+    }
+
     fn close(self, parts: &Parts) -> Result<()> {
         rustix::process::fchdir(self.store).map_err(Self::failed)?;
         unmount(".", UnmountFlags::DETACH).map_err(Self::failed)?;
@@ -345,7 +373,11 @@ fn source(mount: &MountSpec, bind: Option<&OwnedFd>, files: &mut Files<'_>) -> R
     let failed = |e: Errno| Error::io(format!("cannot make the source of {}", mount.target), e.into());
     match (&mount.source, bind) {
         (SourceSpec::Bind, Some(fd)) => rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(failed),
-        (SourceSpec::Bind, None) => Err(failed(Errno::BADF)),
+        (SourceSpec::Device(node), Some(fd)) if *node == DeviceNode::default() => {
+            rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(failed)
+        }
+        (SourceSpec::Device(node), Some(fd)) => files.add_device(fd, node),
+        (SourceSpec::Bind | SourceSpec::Device(_), None) => Err(failed(Errno::BADF)),
         (SourceSpec::Bytes { content, mode, uid, gid }, _) => files.add(content, *mode, *uid, *gid),
         (SourceSpec::Tmpfs(size), _) => {
             let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;

@@ -4,8 +4,8 @@
 //! keeps them in a bitmap; only the few calls whose arguments are looked at run the program.
 
 use libc::{
-    BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO,
-    sock_filter,
+    BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
+    SECCOMP_RET_ERRNO, sock_filter,
 };
 
 /// Offset of the call's number in what the kernel shows the program.
@@ -114,24 +114,58 @@ enum Refuse {
     Values(&'static [u32]),
 }
 
-/// The filter of a sandboxed step.
-pub(super) fn program() -> Vec<sock_filter> {
-    let mut code = vec![
-        load(ARCH),
-        jump(BPF_JEQ, NATIVE, 1, 0),
-        errno(libc::EPERM),
-        load(NUMBER),
-        jump(BPF_JGE, X32, 0, 1),
-        errno(libc::EPERM),
-    ];
-    for call in DENIED.iter().chain(DENIED_HERE) {
-        code.extend([jump(BPF_JEQ, number(*call), 0, 1), errno(libc::EPERM)]);
+/// The filter of a sandboxed step. `narrow`: of one whose program is a 32-bit one, which this processor runs too; for all
+/// others that way in is closed, because there `socketcall` hides its arguments from every filter.
+pub(super) fn program(narrow: bool) -> Vec<sock_filter> {
+    let native = native();
+    let other = narrow.then(narrow_rules).flatten();
+    let mut code = vec![load(ARCH), jump(BPF_JEQ, NATIVE, if other.is_some() { 3 } else { 1 }, 0)];
+    if let Some((arch, _)) = &other {
+        // Past all of the native part, and further than a conditional jump can.
+        let over = instruction(BPF_JMP | BPF_JA, 1 + native.len() as u32, 0, 0);
+        code.extend([jump(BPF_JEQ, *arch, 0, 1), over]);
+    }
+    code.push(errno(libc::EPERM));
+    code.extend(native);
+    code.extend(other.map(|(_, rules)| rules).unwrap_or_default());
+    code
+}
+
+fn native() -> Vec<sock_filter> {
+    let denied: Vec<u32> = DENIED.iter().chain(DENIED_HERE).map(|call| number(*call)).collect();
+    let conditions: Vec<(u32, Condition)> =
+        CONDITIONS.iter().map(|(call, condition)| (number(*call), *condition)).collect();
+    let mut code = vec![load(NUMBER), jump(BPF_JGE, X32, 0, 1), errno(libc::EPERM)];
+    code.extend(rules(&denied, number(libc::SYS_clone3), &conditions));
+    code
+}
+
+/// The same rules under the numbers of the 32-bit processor that this one also is.
+#[cfg(target_arch = "x86_64")]
+fn narrow_rules() -> Option<(u32, Vec<sock_filter>)> {
+    use super::seccomp_386 as calls;
+    let conditions: Vec<(u32, Condition)> =
+        calls::CONDITIONS.iter().zip(CONDITIONS).map(|(call, (_, condition))| (*call, *condition)).collect();
+    let mut code = vec![load(NUMBER)];
+    code.extend(rules(calls::DENIED, calls::CLONE3, &conditions));
+    Some((calls::ARCH, code))
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn narrow_rules() -> Option<(u32, Vec<sock_filter>)> {
+    None
+}
+
+/// What becomes of a call whose number is loaded.
+fn rules(denied: &[u32], clone3: u32, conditions: &[(u32, Condition)]) -> Vec<sock_filter> {
+    let mut code = Vec::new();
+    for call in denied {
+        code.extend([jump(BPF_JEQ, *call, 0, 1), errno(libc::EPERM)]);
     }
     // Its flags are behind a pointer and cannot be looked at; every libc falls back to clone.
-    code.extend([jump(BPF_JEQ, number(libc::SYS_clone3), 0, 1), errno(libc::ENOSYS)]);
-    for (call, condition) in CONDITIONS {
+    code.extend([jump(BPF_JEQ, clone3, 0, 1), errno(libc::ENOSYS)]);
+    for (call, condition) in conditions {
         let block = condition.block();
-        code.push(jump(BPF_JEQ, number(*call), 0, block.len() as u8));
+        code.push(jump(BPF_JEQ, *call, 0, block.len() as u8));
         code.extend(block);
     }
     code.push(ret(SECCOMP_RET_ALLOW));
@@ -239,7 +273,12 @@ mod tests {
 
     /// Runs the program as the kernel would.
     fn answer(arch: u32, call: libc::c_long, args: [u64; 6]) -> u32 {
-        let code = program();
+        let answers = [false, true].map(|narrow| answer_of(&program(narrow), arch, call, args));
+        assert!(arch != NATIVE || answers[0] == answers[1], "native calls are the same to both: {call}");
+        answers[0]
+    }
+
+    fn answer_of(code: &[sock_filter], arch: u32, call: libc::c_long, args: [u64; 6]) -> u32 {
         let (mut at, mut accumulator) = (0, 0);
         loop {
             let step = code[at];
@@ -251,6 +290,10 @@ mod tests {
                         ARCH => arch,
                         offset => args[((offset - 16) / 8) as usize] as u32,
                     };
+                    continue;
+                }
+                c if c == BPF_JMP | BPF_JA => {
+                    at += step.k as usize;
                     continue;
                 }
                 c if c == BPF_JMP | BPF_JEQ | BPF_K => accumulator == step.k,
@@ -281,6 +324,30 @@ mod tests {
     fn foreign_ways_in_are_closed() {
         assert_eq!(answer(0x4000_0003, libc::SYS_read, [0; 6]), refused(libc::EPERM), "i386");
         assert_eq!(answer(NATIVE, libc::SYS_read | libc::c_long::from(X32), [0; 6]), refused(libc::EPERM), "x32");
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_program_of_386_has_the_same_rules() {
+        use crate::init::seccomp_386 as calls;
+        let code = program(true);
+        let answer = |call: u32, args: [u64; 6]| answer_of(&code, calls::ARCH, call.into(), args);
+        let [unshare, clone, socket, ioctl] = *calls::CONDITIONS;
+        // read, execve, socketcall
+        for call in [3, 11, 102] {
+            assert_eq!(answer(call, [0; 6]), SECCOMP_RET_ALLOW, "{call}");
+        }
+        for call in calls::DENIED {
+            assert_eq!(answer(*call, [0; 6]), refused(libc::EPERM), "{call}");
+        }
+        assert_eq!(answer(calls::CLONE3, [0; 6]), refused(libc::ENOSYS));
+        assert_eq!(answer(clone, [0x1000_0000, 0, 0, 0, 0, 0]), refused(libc::EPERM));
+        assert_eq!(answer(clone, [17, 0, 0, 0, 0, 0]), SECCOMP_RET_ALLOW);
+        assert_eq!(answer(unshare, [0x80, 0, 0, 0, 0, 0]), refused(libc::EPERM));
+        assert_eq!(answer(socket, [38, 0, 0, 0, 0, 0]), refused(libc::EAFNOSUPPORT));
+        assert_eq!(answer(socket, [2, 0, 0, 0, 0, 0]), SECCOMP_RET_ALLOW);
+        assert_eq!(answer(ioctl, [0, 0x5412, 0, 0, 0, 0]), refused(libc::EPERM));
+        assert_eq!(answer_of(&code, 0x4000_0028, 3, [0; 6]), refused(libc::EPERM), "arm");
     }
 
     #[test]

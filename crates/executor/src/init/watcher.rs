@@ -32,9 +32,10 @@ pub(super) fn watch(socket: &OwnedFd, spec: Spec, fds: std::vec::IntoIter<OwnedF
     }
 }
 
-/// All namespaces but the mount namespace, which the reaper leaves last, after it has cloned what it needs.
+/// All namespaces but two: the mount namespace, which the reaper leaves after it has cloned what it needs, and that of
+/// control groups, which the program leaves once it is in its own.
 fn new_namespaces(spec: &Spec) -> Result<()> {
-    let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if spec.own_network {
         flags |= UnshareFlags::NEWNET;
     }

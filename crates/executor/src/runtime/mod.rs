@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::mount::{UnmountFlags, unmount};
+use serde_json::Value;
 
-use self::config::NamedMount;
+use self::config::{Extras, NamedMount};
+use crate::cgroup::{Meter, check_parent};
 use crate::init::device;
 use crate::init::exec::account;
 use crate::init::rootfs::{hostname, hosts};
@@ -25,7 +27,7 @@ use crate::init::tree::{Missing, Tree};
 use crate::init::user::Account;
 use crate::namespaces::describe;
 use crate::wire::{SourceSpec, Spec};
-use crate::{Error, ErrorKind, Executor, Exit, Output, Process, Result, Running};
+use crate::{DeviceNode, Error, ErrorKind, Executor, Exit, Output, Process, Result, Running};
 
 /// How often is looked whether the runtime has started the process; it takes ten times as long.
 const POLL: Duration = Duration::from_millis(1);
@@ -56,6 +58,9 @@ impl Executor for Runtime {
         let path = process.root.clone();
         let root = rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Error::io(format!("cannot open the root {}", path.display()), e.into()))?;
+        check_parent(&process.limits)?;
+        let meter = Meter::of_host();
+        let limits = process.limits.clone();
         let (spec, mut fds, output) = describe(process, root)?;
         let root = if fds.is_empty() { None } else { Some(fds.remove(0)) };
         let mut tree = Tree::new(root.ok_or_else(|| Error::new(ErrorKind::Io, "the step has no root"))?);
@@ -64,8 +69,9 @@ impl Executor for Runtime {
             None => (fds.drain(..fds.len().min(3)).collect(), None),
         };
         let bundle = Bundle::create(self)?;
-        match launch(&bundle, &mut tree, &path, &spec, &fds, streams) {
-            Ok(child) => Contained { bundle, tree, child, _sources: fds, output, pty, exit: None }.started(),
+        let extras = Extras { limits, id: bundle.id.clone(), ..Extras::default() };
+        match launch(&bundle, &mut tree, &path, &Step { spec: &spec, fds: &fds, extras }, streams) {
+            Ok(child) => Contained { bundle, tree, child, _sources: fds, output, pty, meter, exit: None }.started(),
             Err(error) => {
                 bundle.remove();
                 tree.remove_unmounted_stubs();
@@ -89,18 +95,20 @@ fn terminal((rows, cols): (u16, u16)) -> Result<(Vec<OwnedFd>, Option<OwnedFd>)>
     Ok((vec![open()?, open()?, open()?], Some(controlling)))
 }
 
+/// A step as it is written down.
+struct Step<'s> {
+    spec: &'s Spec,
+    fds: &'s [OwnedFd],
+    extras: Extras,
+}
+
 /// Writes everything down and starts the runtime.
-fn launch(
-    bundle: &Bundle,
-    tree: &mut Tree,
-    root: &Path,
-    spec: &Spec,
-    fds: &[OwnedFd],
-    streams: Vec<OwnedFd>,
-) -> Result<Child> {
-    let mounts = bundle.mounts(spec, fds)?;
+fn launch(bundle: &Bundle, tree: &mut Tree, root: &Path, step: &Step<'_>, streams: Vec<OwnedFd>) -> Result<Child> {
+    let spec = step.spec;
+    let (mounts, devices) = bundle.mounts(spec, step.fds)?;
+    let extras = Extras { devices, limits: step.extras.limits.clone(), id: step.extras.id.clone() };
     let account = prepare(tree, spec, &mounts)?;
-    let text = config::config(&root.to_string_lossy(), spec, &account, &mounts);
+    let text = config::config(&root.to_string_lossy(), spec, &account, &mounts, &extras);
     bundle.write("config.json", text.to_string().as_bytes(), (0o600, 0, 0))?;
     bundle.spawn(streams)
 }
@@ -154,8 +162,8 @@ impl Bundle {
 
     /// The mounts of a step by name. What a descriptor holds is mounted once more in the bundle: the runtime has another
     /// mount namespace, which can take over mounts but not descriptors of this one.
-    fn mounts(&self, spec: &Spec, fds: &[OwnedFd]) -> Result<Vec<NamedMount>> {
-        let mut all = Vec::new();
+    fn mounts(&self, spec: &Spec, fds: &[OwnedFd]) -> Result<(Vec<NamedMount>, Vec<Value>)> {
+        let (mut all, mut devices) = (Vec::new(), Vec::new());
         let mut file = |name: &str, target: &str, content: &[u8], owner| -> Result<()> {
             self.write(name, content, owner)?;
             let source = self.dir.join(name).to_string_lossy().into_owned();
@@ -183,10 +191,11 @@ impl Bundle {
                         .map_err(|e| Error::io(format!("cannot mount the source of {}", mount.target), e))?;
                     all.push(bind(&mount.target, source.to_string_lossy().into_owned(), mount.readonly));
                 }
+                SourceSpec::Device(node) => devices.push(shown_device(&mount.target, fds.next(), node)?),
                 SourceSpec::Tmpfs(size) => all.push(tmpfs(&mount.target, *size, mount.readonly)),
             }
         }
-        Ok(all)
+        Ok((all, devices))
     }
 
     fn command(&self) -> Command {
@@ -265,6 +274,16 @@ fn kind_of(reason: &str) -> ErrorKind {
     if of(&["executable file", "no such file or directory"]) { ErrorKind::NoProgram } else { ErrorKind::Host }
 }
 
+/// A device the runtime is to make a node for. One outside of /dev would stay in the layer.
+fn shown_device(target: &str, fd: Option<&OwnedFd>, node: &DeviceNode) -> Result<Value> {
+    let fd = fd.ok_or_else(|| Error::new(ErrorKind::Io, "a descriptor of the step is missing"))?;
+    let stat = rustix::fs::fstat(fd).map_err(|e| Error::io(format!("cannot look at the device {target}"), e.into()))?;
+    let shown = config::device_node(target, &stat, node).filter(|_| target.starts_with("/dev/"));
+    shown.ok_or_else(|| {
+        Error::new(ErrorKind::Process, format!("{target} is no device below /dev, which is all a runtime can show"))
+    })
+}
+
 /// Mounts what `fd` holds on a new file or directory of ours.
 fn show(fd: &OwnedFd, at: &Path) -> std::io::Result<()> {
     let tree = device::clone(fd.as_fd(), true)?;
@@ -304,6 +323,7 @@ struct Contained {
     _sources: Vec<OwnedFd>,
     output: Option<Output>,
     pty: Option<OwnedFd>,
+    meter: Meter,
     exit: Option<Exit>,
 }
 
@@ -351,7 +371,11 @@ impl Running for Contained {
         }
         let status = self.child.wait().map_err(|e| Error::io("cannot wait for the runtime", e))?;
         let signal = status.signal().unwrap_or(libc::SIGKILL);
-        let exit = status.code().map_or(Exit::Signal(signal), Exit::Code);
+        let killed = status.code().is_none_or(|code| code == 128 + libc::SIGKILL);
+        let exit = match killed && self.meter.ran_out() {
+            true => Exit::OutOfMemory,
+            false => status.code().map_or(Exit::Signal(signal), Exit::Code),
+        };
         self.exit = Some(exit);
         self.clean_up();
         Ok(exit)

@@ -7,4 +7,4 @@ mod read;
 mod write;
 
 pub use read::{Archive, read_archive};
-pub use write::{write_docker_archive, write_oci_archive};
+pub use write::{Named, write_docker_archive, write_oci_archive};

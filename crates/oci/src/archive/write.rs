@@ -1,4 +1,4 @@
-//! Writes an image as one tar whose bytes depend on nothing but the image and its names.
+//! Writes images as one tar whose bytes depend on nothing but the images and their names.
 //!
 //! Does not compress the outer tar: layers are compressed already.
 
@@ -21,43 +21,48 @@ use crate::{
 const FILE_MODE: u32 = 0o644;
 const DIR_MODE: u32 = 0o755;
 
-/// Writes `root` and all it names as a tar of an OCI layout.
-pub async fn write_oci_archive(
-    out: &mut (dyn Write + Send),
-    root: &Descriptor,
-    names: &[Reference],
-    from: &dyn Blobs,
-) -> Result<()> {
-    let plan = plan(root, from).await?;
-    write(out, &plan, &[("index.json", index(root, names)?), ("oci-layout", LAYOUT.to_vec())], from).await
+/// An image to write, and the names it gets.
+pub type Named = (Descriptor, Vec<Reference>);
+
+/// Writes images and all they name as a tar of an OCI layout. What they share is written once.
+pub async fn write_oci_archive<W: Write + Send>(out: &mut W, images: &[Named], from: &dyn Blobs) -> Result<()> {
+    let plans = plans(images, from).await?;
+    write(out, &plans, &[("index.json", index(images)?), ("oci-layout", LAYOUT.to_vec())], from).await
 }
 
-/// Writes `root` as `docker save` does: an OCI layout with a `manifest.json` beside it, which `docker load` and readers
-/// of either format accept. The image must have one platform; an index may hold statements about it too.
-pub async fn write_docker_archive(
-    out: &mut (dyn Write + Send),
-    root: &Descriptor,
-    names: &[Reference],
-    from: &dyn Blobs,
-) -> Result<()> {
-    let plan = plan(root, from).await?;
-    let manifest = docker_manifest(&plan, names, from).await?;
-    let files = [("index.json", index(root, names)?), ("manifest.json", manifest), ("oci-layout", LAYOUT.to_vec())];
-    write(out, &plan, &files, from).await
+/// Writes images as `docker save` does: an OCI layout with a `manifest.json` beside it, which `docker load` and readers
+/// of either format accept. Each image must have one platform; an index may hold statements about it too.
+pub async fn write_docker_archive<W: Write + Send>(out: &mut W, images: &[Named], from: &dyn Blobs) -> Result<()> {
+    let plans = plans(images, from).await?;
+    let mut entries = Vec::new();
+    for (plan, (_, names)) in plans.iter().zip(images) {
+        entries.push(docker_entry(plan, names, from).await?);
+    }
+    let manifest = to_json(&entries)?;
+    let files = [("index.json", index(images)?), ("manifest.json", manifest), ("oci-layout", LAYOUT.to_vec())];
+    write(out, &plans, &files, from).await
 }
 
-fn index(root: &Descriptor, names: &[Reference]) -> Result<Vec<u8>> {
-    to_json(&Index::new(named(root, names)))
+async fn plans(images: &[Named], from: &dyn Blobs) -> Result<Vec<Plan>> {
+    let mut plans = Vec::new();
+    for (root, _) in images {
+        plans.push(plan(root, from).await?);
+    }
+    Ok(plans)
 }
 
-async fn docker_manifest(plan: &Plan, names: &[Reference], from: &dyn Blobs) -> Result<Vec<u8>> {
+fn index(images: &[Named]) -> Result<Vec<u8>> {
+    to_json(&Index::new(images.iter().flat_map(|(root, names)| named(root, names)).collect()))
+}
+
+/// What `manifest.json` says of an image.
+async fn docker_entry(plan: &Plan, names: &[Reference], from: &dyn Blobs) -> Result<serde_json::Value> {
     let image = only_image(plan)?;
     let manifest = read_manifest(&image, from).await?;
     let tags: Vec<String> =
         names.iter().filter_map(|name| Some((name, name.tag()?))).map(|(name, tag)| tagged(name, tag)).collect();
     let layers: Vec<String> = manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
-    let entry = json!([{ "Config": blob_path(&manifest.config.digest), "RepoTags": tags, "Layers": layers }]);
-    to_json(&entry)
+    Ok(json!({ "Config": blob_path(&manifest.config.digest), "RepoTags": tags, "Layers": layers }))
 }
 
 /// A name as docker prints it, without a digest.
@@ -88,11 +93,17 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 /// Blobs in the order of their digests, then the files of the layout.
-async fn write(out: &mut (dyn Write + Send), plan: &Plan, files: &[(&str, Vec<u8>)], from: &dyn Blobs) -> Result<()> {
+async fn write<W: Write + Send>(
+    out: &mut W,
+    plans: &[Plan],
+    files: &[(&str, Vec<u8>)],
+    from: &dyn Blobs,
+) -> Result<()> {
     let mut tar = TarWriter::new(out);
-    let documents: BTreeMap<_, _> =
-        plan.documents.iter().flatten().map(|(d, bytes)| (&d.digest, (d, Some(bytes)))).collect();
-    let leaves = plan.leaves.iter().filter(|(_, leaf)| !is_foreign(leaf)).map(|(digest, leaf)| (digest, (leaf, None)));
+    let documents = plans.iter().flat_map(|plan| plan.documents.iter().flatten());
+    let documents: BTreeMap<_, _> = documents.map(|(d, bytes)| (&d.digest, (d, Some(bytes)))).collect();
+    let leaves = plans.iter().flat_map(|plan| &plan.leaves).filter(|(_, leaf)| !is_foreign(leaf));
+    let leaves = leaves.map(|(digest, leaf)| (digest, (leaf, None)));
     let blobs: BTreeMap<_, _> = leaves.chain(documents).collect();
     let mut directories: Vec<&str> = blobs.keys().map(|digest| digest.algorithm().as_str()).collect();
     directories.dedup();
@@ -114,7 +125,11 @@ async fn write(out: &mut (dyn Write + Send), plan: &Plan, files: &[(&str, Vec<u8
 }
 
 async fn write_blob<W: Write + Send>(tar: &mut TarWriter<W>, descriptor: &Descriptor, from: &dyn Blobs) -> Result<()> {
-    tar.start(&file(blob_path(&descriptor.digest).into(), descriptor.size))?;
+    let entry = file(blob_path(&descriptor.digest).into(), descriptor.size);
+    if let Some(file) = from.known_file(descriptor) {
+        return tar.append_file(&entry, &file);
+    }
+    tar.start(&entry)?;
     let mut check = BlobCheck::new(descriptor);
     let mut body = from.open(descriptor).await?;
     while let Some(chunk) = body.next().await {

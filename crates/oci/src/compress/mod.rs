@@ -5,6 +5,7 @@
 mod chunk;
 mod detect;
 mod limit;
+mod output;
 mod piece;
 mod read;
 mod sums;

@@ -43,8 +43,8 @@ pub struct Piece {
 
 /// Compressed pieces of earlier layers.
 pub trait Pieces: fmt::Debug + Send + Sync {
-    /// The compressed bytes of a piece, verified by whoever kept them; `None` when unknown or damaged.
-    fn get(&self, key: &PieceKey) -> Option<Vec<u8>>;
+    /// The compressed bytes of a piece and their BLAKE3, which whoever kept them verified; `None` when unknown or damaged.
+    fn get(&self, key: &PieceKey) -> Option<(Vec<u8>, [u8; 32])>;
 }
 
 /// How pieces are compressed.

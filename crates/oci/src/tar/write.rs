@@ -3,6 +3,7 @@
 //! The same choices as Go's `archive/tar` makes, so that layers look as other tools write them. No access times, no user names.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -52,6 +53,17 @@ impl<W: Write> TarWriter<W> {
             self.inner.write_all(&self.buffer[..read]).map_err(unwritten)?;
             self.left -= read as u64;
         }
+        if self.left != 0 {
+            return Err(changed(&entry.path));
+        }
+        self.end()
+    }
+
+    /// Adds a regular file whose data is that of `file`, from its start; the kernel copies it where it can.
+    pub fn append_file(&mut self, entry: &Entry, file: &File) -> Result<()> {
+        self.start(entry)?;
+        let copied = io::copy(&mut file.take(self.left), &mut self.inner).map_err(unwritten)?;
+        self.left -= copied;
         if self.left != 0 {
             return Err(changed(&entry.path));
         }

@@ -344,7 +344,7 @@ impl Registry {
     }
 }
 
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Retry | ErrorKind::TooMany)
 }
 
@@ -378,7 +378,7 @@ pub(crate) fn network(name: &str, what: &str, error: reqwest::Error) -> Error {
     // Trying again does not make a certificate better.
     if untrusted {
         return Error::new(ErrorKind::Invalid, what)
-            .with_hint("add the registry's certificate authority to this host's roots of trust")
+            .with_hint("add the server's certificate authority to this host's roots of trust")
             .with_source(error);
     }
     Error::new(ErrorKind::Retry, what).with_source(error)

@@ -14,6 +14,7 @@ mod referrers;
 mod repository;
 mod tags;
 mod upload;
+mod web;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -25,6 +26,7 @@ use reqwest::Method;
 
 pub use self::http::{HostTls, Proxies};
 pub use self::repository::{Mounts, Repository};
+pub use self::web::{WebAnswer, WebRequest};
 
 use self::exchange::{Call, Registry};
 use self::http::{Http, Settings};

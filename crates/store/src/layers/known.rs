@@ -26,6 +26,17 @@ impl Store {
 
     /// The layer's files can be had without asking anyone: its directory is here, or the bytes of one of its blobs.
     pub fn layer_is_here(&self, id: &LayerId) -> Result<bool> {
-        Ok(has(self, id, "fs") || self.local_blob(id).is_ok())
+        Ok(self.is_unpacked(id)? || self.local_blob(id).is_ok())
+    }
+
+    /// The layer has its directory, whole. What an earlier boot did not make durable may have lost the bytes of its files
+    /// and does not count.
+    pub(super) fn is_unpacked(&self, id: &LayerId) -> Result<bool> {
+        let state: Option<String> = self.db().read(|c| {
+            c.prepare_cached("SELECT state FROM layers WHERE id = ?1 AND unpacked = 1")?
+                .query_row(params![id.as_str()], |row| row.get(0))
+                .optional()
+        })?;
+        Ok(state.is_some_and(|state| self.is_current(&state)) && has(self, id, "fs"))
     }
 }

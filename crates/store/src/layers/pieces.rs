@@ -18,7 +18,7 @@ pub(super) struct StorePieces(pub(super) Store);
 type Row = (String, i64, i64, Vec<u8>);
 
 impl Pieces for StorePieces {
-    fn get(&self, key: &PieceKey) -> Option<Vec<u8>> {
+    fn get(&self, key: &PieceKey) -> Option<(Vec<u8>, [u8; 32])> {
         let found: Option<Row> = self
             .0
             .db()
@@ -35,7 +35,8 @@ impl Pieces for StorePieces {
         let file = File::open(self.0.blob_path(&digest)).ok()?;
         file.read_exact_at(&mut bytes, u64::try_from(offset).ok()?).ok()?;
         // A blob that rotted is a miss here, never wrong bytes in a new layer.
-        (blake3::hash(&bytes).as_bytes()[..] == sum[..]).then_some(bytes)
+        let found: [u8; 32] = blake3::hash(&bytes).into();
+        (found[..] == sum[..]).then_some((bytes, found))
     }
 }
 

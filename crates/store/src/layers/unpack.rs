@@ -3,13 +3,14 @@
 //! Does not know what is mounted.
 
 use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cooper_oci::tar::TarReader;
-use cooper_oci::{Descriptor, Digest, LayerReader, Limits};
+use cooper_oci::{Descriptor, Digest, Limits, VerifyReader, decompress_within};
 
-use super::ahead::{Ahead, read_ahead};
+use super::ahead::read_ahead;
 use super::apply::Applied;
 use super::dir::LayerDir;
 use super::{Applier, CHAIN, Chain, Fresh, ROOT, dress_root, fs_of, has, rows};
@@ -35,13 +36,15 @@ impl Store {
     /// Unpacks what is not yet of a list of layers, base first.
     pub fn unpack(&self, layers: &[LayerId]) -> Result<Unpacked> {
         let mut out = Unpacked::default();
-        let mut missing: Vec<_> =
-            layers.iter().filter(|id| !has(self, id, "fs") && !has(self, id, CHAIN)).cloned().collect();
-        missing.sort_unstable();
-        missing.dedup();
+        let mut missing = Vec::new();
+        for id in layers {
+            if !missing.contains(id) && !has(self, id, CHAIN) && !self.is_unpacked(id)? {
+                missing.push(id.clone());
+            }
+        }
         out.warnings = self.unpack_side_by_side(&missing)?;
         for id in layers {
-            let id = match has(self, id, "fs") {
+            let id = match self.is_unpacked(id)? {
                 true => id.clone(),
                 false => self.unpack_on(id, &out.layers, &mut out.warnings)?,
             };
@@ -72,18 +75,23 @@ impl Store {
 
     fn unpack_alone(&self, id: &LayerId) -> Result<Vec<String>> {
         let _lock = self.named_lock(&format!("layer {id}"), true)?;
-        if has(self, id, "fs") || has(self, id, CHAIN) {
+        if self.is_unpacked(id)? || has(self, id, CHAIN) {
             return Ok(Vec::new());
         }
         let diff_id = self.known_diff_id(id)?;
+        self.with_blob(id, |tar| self.unpack_from(id, &diff_id, tar))
+    }
+
+    /// Unpacks a layer by itself; the caller holds its lock. Of a layer that needs its chain only the listing is kept.
+    pub(super) fn unpack_from(&self, id: &LayerId, diff_id: &Digest, tar: impl Read + Send) -> Result<Vec<String>> {
         let fresh = Fresh::new(self)?;
-        let applied = self.apply(id, &diff_id, &fresh, None)?;
+        let applied = self.apply(tar, diff_id, &fresh, None)?;
         if applied.listing.needs_chain() {
             super::remove_path(&fresh.fs())?;
             fresh.mark(CHAIN)?;
-            return rows::publish_packed(self, id, &diff_id, || fresh.publish(self, id)).map(|()| Vec::new());
+            return rows::publish_packed(self, id, diff_id, || fresh.publish(self, id)).map(|()| Vec::new());
         }
-        rows::publish(self, id, Some(&diff_id), applied.listing.size(), None, || fresh.publish(self, id))?;
+        rows::publish(self, id, Some(diff_id), applied.listing.size(), None, || fresh.publish(self, id))?;
         Ok(applied.warnings)
     }
 
@@ -93,28 +101,28 @@ impl Store {
         let names: Vec<_> = below.iter().chain([id]).map(LayerId::as_str).collect();
         let chained = LayerId::chain(&Digest::of(names.join("\n").as_bytes()));
         let _lock = self.named_lock(&format!("layer {chained}"), true)?;
-        if has(self, &chained, "fs") {
+        if self.is_unpacked(&chained)? {
             return Ok(chained);
         }
         let listings: Result<Vec<_>> = below.iter().map(|id| self.listing(id).map(Arc::new)).collect();
         let dirs = below.iter().map(|id| fs_of(self, id)).collect();
         let chain = Chain { tree: Tree::new(listings?), dirs };
         let fresh = Fresh::new(self)?;
-        let applied = self.apply(id, &diff_id, &fresh, Some(&chain))?;
+        let applied = self.with_blob(id, |tar| self.apply(tar, &diff_id, &fresh, Some(&chain)))?;
         let size = applied.listing.size();
         rows::publish(self, &chained, Some(&diff_id), size, Some(&names.join(" ")), || fresh.publish(self, &chained))?;
         warnings.extend(applied.warnings);
         Ok(chained)
     }
 
-    /// Reads a layer's blob into `fresh`, verified by both digests before anything is published.
-    fn apply(&self, id: &LayerId, diff_id: &Digest, fresh: &Fresh, chain: Option<&Chain>) -> Result<Applied> {
+    /// Reads a layer's tar into `fresh`; all of it has proved right when this returns well.
+    fn apply(&self, tar: impl Read + Send, diff_id: &Digest, fresh: &Fresh, chain: Option<&Chain>) -> Result<Applied> {
         let fs = fresh.fs();
         std::fs::create_dir(&fs).map_err(|error| Error::at("create", &fs, error))?;
         let owners = self.ownership() == Ownership::All;
         dress_root(&fs, &crate::listing::Record::implied(std::path::Path::new("")).entry, owners)?;
         let dir = LayerDir::open(&fs, self.ownership())?;
-        let applied = self.read_blob_into(id, diff_id, Applier::new(Some(dir), chain))?;
+        let applied = read_into(tar, diff_id, Applier::new(Some(dir), chain))?;
         fresh.write_listing(&applied.listing)?;
         if applied.listing.get(std::path::Path::new("")).is_some() {
             fresh.mark(ROOT)?;
@@ -122,19 +130,13 @@ impl Store {
         Ok(applied)
     }
 
-    fn read_blob_into(&self, id: &LayerId, diff_id: &Digest, applier: Applier<'_>) -> Result<Applied> {
+    /// Gives the tar in a layer's blob to `read`; it ends in an error unless the blob is right. A wrong one is moved aside.
+    fn with_blob<T>(&self, id: &LayerId, read: impl FnOnce(Box<dyn Read + Send>) -> Result<T>) -> Result<T> {
         let blob = self.local_blob(id)?;
         let path = self.blob_path(&blob.digest);
         let file = File::open(&path).map_err(|error| Error::at("open", &path, error))?;
-        let reader = LayerReader::with_limits(file, &blob, diff_id, LIMITS)?;
-        let read = |reader: &mut Ahead| -> Result<Applied> {
-            let mut tar = TarReader::new(reader);
-            let applied = applier.read(&mut tar)?;
-            // What follows the end of the archive counts for the digests too.
-            tar.finish()?;
-            Ok(applied)
-        };
-        read_ahead(reader, read).inspect_err(|error| {
+        let verified = VerifyReader::new(file, blob.digest.clone(), Some(blob.size));
+        read(decompress_within(verified, LIMITS)?).inspect_err(|error| {
             if error.kind() == ErrorKind::Corrupt {
                 self.blob_was_wrong(&blob.digest, "it does not unpack to what its digests name");
             }
@@ -159,9 +161,9 @@ impl Store {
     /// The listing of a layer that is only a blob.
     pub(super) fn list_blob(&self, id: &LayerId) -> Result<Listing> {
         let diff_id = self.known_diff_id(id)?;
-        let listing = self.read_blob_into(id, &diff_id, Applier::new(None, None))?.listing;
+        let listing = self.with_blob(id, |tar| read_into(tar, &diff_id, Applier::new(None, None)))?.listing;
         let _lock = self.named_lock(&format!("layer {id}"), true)?;
-        if !has(self, id, "fs") {
+        if !self.is_unpacked(id)? {
             let fresh = Fresh::new(self)?;
             fresh.write_listing(&listing)?;
             if listing.needs_chain() {
@@ -171,4 +173,15 @@ impl Store {
         }
         Ok(listing)
     }
+}
+
+/// Inflating is half of the work, so it has a thread; hashing what comes out goes with writing it.
+fn read_into(tar: impl Read + Send, diff_id: &Digest, applier: Applier<'_>) -> Result<Applied> {
+    read_ahead(tar, |ahead| {
+        let mut tar = TarReader::new(VerifyReader::new(ahead, diff_id.clone(), None));
+        let applied = applier.read(&mut tar)?;
+        // What follows the end of the archive counts for the digests too.
+        tar.finish()?;
+        Ok(applied)
+    })
 }

@@ -305,3 +305,19 @@ fn a_broken_stat_cache_is_an_empty_one() {
         assert!(StatCache::load(&store, b"c").is_empty(), "{cut}");
     }
 }
+
+#[test]
+fn a_file_is_known_only_while_nobody_touches_it() {
+    use cooper_oci::Blobs;
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (open(dir.path()), open(dir.path()));
+    let blob = one.put_bytes("x", b"known").unwrap();
+    let text = std::io::read_to_string(one.known_file(&blob).unwrap()).unwrap();
+    assert_eq!(text, "known");
+    assert!(two.known_file(&blob).is_none(), "another handle wrote it");
+    let path = one.blob_path(&blob.digest);
+    std::fs::rename(&path, dir.path().join("moved")).unwrap();
+    assert!(one.known_file(&blob).is_none());
+    std::fs::write(&path, b"wrong").unwrap();
+    assert!(one.known_file(&blob).is_none());
+}

@@ -2,7 +2,9 @@
 //!
 //! Knows nothing of how a build is done: it makes a request, shows the events and writes down the outcome.
 
+mod annotation;
 mod bases;
+mod caches;
 mod exports;
 mod outcome;
 mod request;
@@ -13,27 +15,33 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{ArgAction, Args};
-use cooper_engine::{Event, EventSink, Outcome, Request};
+use cooper_engine::{DockerfileSource, Event, EventSink, Outcome, Request};
+use cooper_oci::Platform;
 
 use crate::commands::build::unsupported::Unsupported;
+use crate::commands::check::call::Call;
+use crate::commands::check::context_of;
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::error::{CommandError, CommandResult, Kind};
+use crate::limits::LimitFlags;
 use crate::output;
 use crate::progress::{Mode, Progress};
 use crate::session::LocalSession;
 use crate::surroundings::Surroundings;
 
-pub(crate) use request::image_name;
-pub(crate) use values::key_value;
+pub(crate) use request::{image_name, platform, request_of};
+pub(crate) use values::{add_hosts, build_args, key_value};
 
 /// Build an image from a Dockerfile
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Build {
-    /// Directory of the build's files
+    /// The build's files: a directory, a git repository (`URL.git#REF:DIR`), the address of an archive or of a Dockerfile,
+    /// or `-` for either on standard input
     #[arg(value_name = "PATH")]
     pub(crate) path: String,
 
-    /// Name of the Dockerfile; `-` reads it from standard input [default: PATH/Dockerfile]
+    /// Name of the Dockerfile, in the repository or archive where PATH is one; `-` reads it from standard input, an address
+    /// fetches it [default: PATH/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<String>,
 
@@ -44,6 +52,14 @@ pub(crate) struct Build {
     /// Value of an ARG; without a value, that of the environment variable
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
+
+    /// File with lines `NAME=VALUE` or `NAME`, values of ARGs; `--build-arg` wins over it
+    #[arg(long = "build-arg-file", value_name = "FILE")]
+    pub(crate) build_arg_files: Vec<PathBuf>,
+
+    /// Annotation of the image: of its manifest, or of the levels that are named
+    #[arg(long = "annotation", value_name = "[LEVEL[[PLATFORM]]:]KEY=VALUE")]
+    pub(crate) annotations: Vec<String>,
 
     /// Label of the image
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -93,8 +109,23 @@ pub(crate) struct Build {
     #[arg(long = "add-host", value_name = "HOST:IP")]
     pub(crate) add_hosts: Vec<String>,
 
-    /// Further context: `NAME=DIR`, `NAME=docker-image://IMAGE`, `NAME=oci-layout://DIR[:TAG|@DIGEST]` or
-    /// `NAME=base:FILE|PRESET`
+    /// What RUN steps may ask for: `network.host`, `security.insecure`, `device` or `device=NAME[,alias=ALIAS]`
+    #[arg(long = "allow", value_name = "ENTITLEMENT")]
+    pub(crate) allow: Vec<String>,
+
+    /// Limit of all processes of a RUN step together: `memory=2g`, `cpu-quota=50000` and so on
+    #[arg(long = "resource", value_name = "KEY=VALUE")]
+    pub(crate) resources: Vec<String>,
+
+    /// Directory of descriptions of devices (CDI) [default: /etc/cdi, /var/run/cdi and /etc/buildkit/cdi]
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+
+    /// Further context: `NAME=DIR`, `NAME=URL.git#REF:DIR`, `NAME=https://FILE`, `NAME=docker-image://IMAGE`,
+    /// `NAME=oci-layout://DIR[:TAG|@DIGEST]` or `NAME=base:FILE|PRESET`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<String>,
 
@@ -102,9 +133,17 @@ pub(crate) struct Build {
     #[arg(long = "secret", value_name = "SECRET")]
     pub(crate) secrets: Vec<String>,
 
-    /// SSH agent for RUN steps: `default` or `ID[=SOCKET]`
+    /// SSH agent or keys for RUN steps: `default` or `ID[=SOCKET|KEY[,KEY..]]`
     #[arg(long = "ssh", value_name = "AGENT")]
     pub(crate) ssh: Vec<String>,
+
+    /// Cache to ask after the store: an image's name, or `type=registry|local,ref=..|src=..`
+    #[arg(long = "cache-from", value_name = "CACHE")]
+    pub(crate) cache_from: Vec<String>,
+
+    /// Cache to write after the build: `type=registry|local|inline,ref=..|dest=..,mode=min|max`
+    #[arg(long = "cache-to", value_name = "CACHE")]
+    pub(crate) cache_to: Vec<String>,
 
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
@@ -113,6 +152,14 @@ pub(crate) struct Build {
     /// Write what was built to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
+
+    /// Print instead of building: `check`, `outline` or `targets`, with `,format=json` as JSON [default: build]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) call: Option<String>,
+
+    /// Check the Dockerfile instead of building; short for `--call=check`
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
 
     /// How progress is shown
     #[arg(long, value_enum, value_name = "MODE")]
@@ -142,6 +189,13 @@ pub(crate) struct Build {
     pub(crate) unsupported: Unsupported,
 }
 
+impl Build {
+    /// The Dockerfile is looked at, and nothing built.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.check || self.call.as_deref().is_some_and(|call| call != "build")
+    }
+}
+
 /// `--timestamps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum TimestampsChoice {
@@ -153,7 +207,10 @@ pub(crate) enum TimestampsChoice {
 
 /// Builds.
 pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
-    let (mut request, session) = request::make(&args, &at.environment, &mut std::io::stdin())?;
+    if let Some(call) = call(&args)? {
+        return describe(call, &args, at);
+    }
+    let (mut request, session) = request::make(&args, &at.environment, Box::new(std::io::stdin()))?;
     let mode = progress_mode(&args, at)?;
     let colours = !at.environment.is_set("NO_COLOR");
     bases::build(&args, &mut request, at).await?;
@@ -170,6 +227,29 @@ pub(crate) async fn run(args: Build, at: &Surroundings) -> CommandResult {
         output::note(&outcome::summary(&outcome));
     }
     Ok(())
+}
+
+/// `--check` and `--call`; nothing for a build.
+fn call(args: &Build) -> CommandResult<Option<Call>> {
+    let text = if args.check { Some("check") } else { args.call.as_deref() };
+    text.filter(|text| *text != "build").map(Call::parse).transpose()
+}
+
+/// Answers `--call` and `--check` instead of building.
+fn describe(call: Call, args: &Build, at: &Surroundings) -> CommandResult {
+    let (request, _) = request::make(args, &at.environment, Box::new(std::io::stdin()))?;
+    if request.dockerfile_source != DockerfileSource::Given {
+        return Err(CommandError::usage(
+            "--call and --check need a Dockerfile that is at hand, not one of a remote context",
+        )
+        .with_hint("fetch it and name it with --file"));
+    }
+    let mut wanted = cooper_dockerfile::Args::new(request.platforms.first().cloned().unwrap_or_else(Platform::host));
+    wanted.build_args = request.build_args;
+    wanted.target = request.target;
+    let ignore = request.ignore.as_ref().map(|(text, _)| text.as_str());
+    let context = context_of(std::path::Path::new(&request.context_key), ignore);
+    call.run(&request.dockerfile_name, &request.dockerfile, &wanted, Some(context))
 }
 
 /// `-q`, else `--progress`, else BUILDKIT_PROGRESS.
@@ -197,7 +277,8 @@ async fn build_or_stop(
     if let Some(message) = at.single_id_warning() {
         progress.event(Event::Warning { message, diagnostic: None });
     }
-    let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
+    let machinery =
+        Machinery { runtime: args.runtime, snapshotter: args.snapshotter, cdi_spec_dirs: args.cdi_spec_dirs.clone() };
     let building = engine_calls::build(at, machinery, request, Arc::new(session), progress);
     tokio::select! {
         outcome = building => outcome,

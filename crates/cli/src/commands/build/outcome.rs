@@ -10,6 +10,24 @@ use serde_json::{Map, Value, json};
 use super::Build;
 use crate::error::{CommandError, CommandResult};
 
+/// Refuses files that cannot be written before anything is built.
+pub(super) fn check_files(args: &Build) -> CommandResult {
+    let files = [("--iidfile", &args.iidfile), ("--metadata-file", &args.metadata_file)];
+    for (flag, path) in files.iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?))) {
+        let shown = path.display();
+        if path.is_dir() {
+            return Err(CommandError::failure(format!("{flag} `{shown}`: `{shown}` is a directory")));
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+            let parent = parent.display();
+            return Err(CommandError::failure(format!("{flag} `{shown}`: there is no directory `{parent}`"))
+                .with_hint(format!("make it: `mkdir -p {parent}`")));
+        }
+    }
+    Ok(())
+}
+
 /// Writes `--iidfile` and `--metadata-file`.
 pub(super) fn write_files(args: &Build, outcome: &Outcome, warnings: bool) -> CommandResult {
     if let Some(path) = &args.iidfile {

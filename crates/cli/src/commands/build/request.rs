@@ -5,24 +5,29 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use cooper_engine::{Request, Timestamps};
-use cooper_oci::{Platform, Reference};
+use clap::Parser;
+use cooper_dockerfile::nearest;
+use cooper_engine::{ContextSource, GitSource, Request, Timestamps};
+use cooper_oci::{COMMON_PLATFORMS, Platform, Reference};
 
-use super::{Build, TimestampsChoice, exports, values};
-use crate::context;
+use super::exports::{self, Asked};
+use super::{Build, TimestampsChoice, caches, outcome, values};
+use crate::context::{self, Place};
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult};
-use crate::session::{LocalSession, MAIN_CONTEXT};
+use crate::session::{LocalSession, MAIN_CONTEXT, SshSource};
 
 /// The request and the session of a command line.
 pub(super) fn make(
     args: &Build,
     environment: &Environment,
-    stdin: &mut dyn Read,
+    stdin: Box<dyn Read + Send>,
 ) -> CommandResult<(Request, LocalSession)> {
     args.unsupported.refuse()?;
-    let exports = exports::exports(&args.outputs, args.push, args.load, crate::output::stdout_is_terminal())?;
-    let build_args = values::build_args(&args.build_args, environment)?;
+    outcome::check_files(args)?;
+    let asked = Asked { outputs: &args.outputs, push: args.push, load: args.load, annotations: &args.annotations };
+    let exports = exports::exports(asked, crate::output::stdout_is_terminal())?;
+    let build_args = values::build_args(&args.build_arg_files, &args.build_args, environment)?;
     let epoch = epoch(&build_args, environment)?;
     let mut session = session(args, environment)?;
     let mut contexts = BTreeMap::new();
@@ -36,9 +41,11 @@ pub(super) fn make(
         contexts.insert(name, context);
     }
     let inputs = context::find(&args.path, args.file.as_deref(), stdin)?;
-    let context_key = inputs.context.to_string_lossy().into_owned();
-    session.contexts.insert(MAIN_CONTEXT.to_owned(), inputs.context);
+    let context_key = inputs.key();
+    let context = place(&mut session, inputs.context, environment);
     let request = Request {
+        context,
+        dockerfile_source: inputs.dockerfile_source,
         dockerfile_name: inputs.name,
         dockerfile: inputs.dockerfile,
         ignore: inputs.ignore,
@@ -54,14 +61,55 @@ pub(super) fn make(
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
         network: values::network(args.network.as_deref())?,
-        add_hosts: args.add_hosts.iter().map(|text| values::add_host(text)).collect::<CommandResult<_>>()?,
+        add_hosts: values::add_hosts(&args.add_hosts)?,
+        run: args.limits.options(&args.resources)?,
+        entitlements: values::entitlements(&args.allow, args.network.as_deref())?,
         jobs: args.jobs.map_or_else(default_jobs, std::num::NonZeroUsize::get),
         timestamps: timestamps(args.timestamps),
         epoch,
+        cache_from: args.cache_from.iter().map(|text| caches::cache_from(text)).collect::<CommandResult<_>>()?,
+        cache_to: args.cache_to.iter().map(|text| caches::cache_to(text)).collect::<CommandResult<_>>()?,
         context_key,
     };
-    check_names(&request)?;
+    check_names(args, &request)?;
     Ok((request, session))
+}
+
+/// Where the main context comes from; what only this process can reach goes into the session.
+fn place(session: &mut LocalSession, context: Place, environment: &Environment) -> ContextSource {
+    match context {
+        Place::Directory(dir) => {
+            session.contexts.insert(MAIN_CONTEXT.to_owned(), dir);
+            ContextSource::Directory
+        }
+        Place::Git(git) => {
+            default_agent(session, &git, environment);
+            ContextSource::Git(git)
+        }
+        Place::Http(url) => ContextSource::Http(url),
+        Place::Archive(archive) => {
+            session.archive = archive;
+            ContextSource::Archive
+        }
+        Place::Empty => ContextSource::Empty,
+    }
+}
+
+/// A repository that is given as the context is reached with the caller's agent, without `--ssh`.
+fn default_agent(session: &mut LocalSession, git: &GitSource, environment: &Environment) {
+    if let Some(socket) = environment.path("SSH_AUTH_SOCK").filter(|_| git.is_ssh() && session.ssh.is_empty()) {
+        session.ssh.insert("default".to_owned(), SshSource::Socket(socket));
+    }
+}
+
+/// The request and the session that `cooper build` with these flags would make.
+pub(crate) fn request_of(flags: &[String], environment: &Environment) -> CommandResult<(Request, LocalSession)> {
+    let line = ["cooper", "build"].into_iter().chain(flags.iter().map(String::as_str));
+    let cli = crate::args::Cli::try_parse_from(line).map_err(|error| CommandError::usage(error.to_string()))?;
+    let crate::args::Command::Build(args) = cli.command else {
+        return Err(CommandError::usage("the flags are not those of a build"));
+    };
+    make(&args, environment, Box::new(std::io::empty()))
 }
 
 fn session(args: &Build, environment: &Environment) -> CommandResult<LocalSession> {
@@ -86,11 +134,19 @@ fn misused(error: cooper_oci::Error) -> CommandError {
     CommandError::from(error).with_kind(crate::error::Kind::Usage)
 }
 
-/// Pushing needs somewhere to push to.
-fn check_names(request: &Request) -> CommandResult {
+/// Pushing needs somewhere to push to, and by digest no tag.
+fn check_names(args: &Build, request: &Request) -> CommandResult {
     use cooper_engine::ExportKind;
+    if request.exports.iter().any(|export| export.by_digest)
+        && let Some(name) = args.tags.iter().find(|name| exports::has_tag(name))
+    {
+        return Err(exports::with_tag(name));
+    }
     let nameless = |export: &cooper_engine::Export| {
-        export.kind == ExportKind::Image { push: true } && export.names.is_empty() && request.tags.is_empty()
+        export.kind == ExportKind::Image { push: true }
+            && export.names.is_empty()
+            && export.dangling.is_none()
+            && request.tags.is_empty()
     };
     if request.exports.iter().any(nameless) {
         return Err(CommandError::usage("a name is needed to push").with_hint("add `--tag registry/name:tag`"));
@@ -107,7 +163,7 @@ fn platforms(args: &Build, environment: &Environment) -> CommandResult<Vec<Platf
     };
     let mut platforms: Vec<Platform> = Vec::new();
     for text in texts.iter().filter(|text| !text.is_empty()) {
-        let platform = if *text == "local" { Platform::host() } else { text.trim().parse().map_err(misused)? };
+        let platform = if *text == "local" { Platform::host() } else { platform(text.trim())? };
         if !platforms.contains(&platform) {
             platforms.push(platform);
         }
@@ -115,11 +171,36 @@ fn platforms(args: &Build, environment: &Environment) -> CommandResult<Vec<Platf
     Ok(platforms)
 }
 
+/// A platform that exists: images for a mistyped one would be made, and run nowhere.
+pub(crate) fn platform(text: &str) -> CommandResult<Platform> {
+    let parsed = text.parse::<Platform>();
+    if let Ok(platform) = parsed.as_ref()
+        && platform.is_known()
+    {
+        return Ok(platform.clone());
+    }
+    let error = match parsed {
+        Ok(_) => CommandError::usage(format!("unknown platform `{text}`")),
+        // It says how one is written.
+        Err(error) => misused(error),
+    };
+    let short = COMMON_PLATFORMS.iter().filter_map(|platform| platform.strip_prefix("linux/"));
+    let near = match text.contains('/') {
+        true => nearest(text, COMMON_PLATFORMS.into_iter()),
+        false => nearest(text, short),
+    };
+    Err(match near {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error,
+    })
+}
+
 /// SOURCE_DATE_EPOCH as a build argument, else as a variable of the environment.
 fn epoch(build_args: &BTreeMap<String, String>, environment: &Environment) -> CommandResult<Option<i64>> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let text = build_args.get(NAME).map(String::as_str).or_else(|| environment.get(NAME));
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    // What `context` is, the engine finds out.
+    let Some(text) = text.filter(|text| !text.is_empty() && *text != "context") else { return Ok(None) };
     text.parse()
         .map(Some)
         .map_err(|_| CommandError::usage(format!("{NAME}=`{text}` is not a number of seconds since 1970")))
@@ -141,8 +222,6 @@ fn timestamps(choice: TimestampsChoice) -> Timestamps {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::args::{Cli, Command};
 
@@ -153,7 +232,7 @@ mod tests {
         let line = ["cooper", "build"].iter().chain(flags).chain([&path]);
         let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
         let Command::Build(args) = cli.command else { unreachable!("the verb is build") };
-        make(&args, &Environment::of(environment), &mut std::io::empty()).map_err(|error| error.message())
+        make(&args, &Environment::of(environment), Box::new(std::io::empty())).map_err(|error| error.message())
     }
 
     #[test]
@@ -216,22 +295,27 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_words() {
         for (flags, expect) in [
-            (
-                &["--cache-to", "type=inline"][..],
-                "error: --cache-to is not supported yet\nhint: the cache is in the store",
-            ),
-            (&["--cache-from=x"], "--cache-from is not supported yet"),
+            (&["--cache-to", "type=s3"][..], "of type s3 is not supported yet"),
+            (&["--cache-from=A"], "`A` is not the name of an image"),
             (&["--provenance=mode=max"], "--provenance is not supported yet\nhint: leave it out"),
             (&["--sbom"], "--sbom is not supported yet"),
             (&["--builder", "other"], "--builder is not supported yet"),
-            (&["--allow", "network.host"], "--allow is not supported yet"),
-            (&["--check"], "--check is not supported yet"),
-            (&["--call=outline"], "--call is not supported yet"),
-            (&["--shm-size", "1g"], "--shm-size is not supported yet"),
-            (&["--ulimit", "nofile=1"], "--ulimit is not supported yet"),
+            (&["--allow", "network"], "there is no such entitlement\nhint: there are network.host"),
+            (&["--shm-size", "0"], "`0` is not a size\nhint: write it as `64m`"),
+            (&["--ulimit", "nofiles=1"], "there is no limit `nofiles`"),
+            (&["--resource", "cpus=1"], "--resource cpus: is not known"),
             (&["--push"], "a name is needed to push\nhint: add `--tag"),
             (&["-t", "A"], "invalid image name `A`"),
             (&["--platform", "bad/x/y/z"], "invalid platform"),
+            (&["--platform", "linux/amd46"], "unknown platform `linux/amd46`\nhint: did you mean `linux/amd64`?"),
+            (&["--platform", "linux/arm/v9"], "did you mean `linux/arm/v"),
+            (&["--platform", "lunix/arm64"], "did you mean `linux/arm64`?"),
+            (&["--platform", "arm46"], "hint: did you mean `arm64`?"),
+            (&["--iidfile", "/no/such/iid"], "--iidfile `/no/such/iid`: there is no directory `/no/such`"),
+            (&["--metadata-file", "/dev/null/x"], "--metadata-file `/dev/null/x`: "),
+            (&["--metadata-file", "/"], "`/` is a directory"),
+            (&["-t", "a:1", "-o", "type=registry,push-by-digest=true"], "push-by-digest gives no tag"),
+            (&["--annotation", "x"], "there is no `=`"),
             (&["--network", "bridge"], "the networks are"),
             (&["--jobs", "0"], "number would be zero"),
             (&["--progress", "loud"], "invalid value 'loud'"),

@@ -10,39 +10,17 @@ use crate::error::{CommandError, CommandResult};
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Unsupported {
     #[arg(long, hide = true)]
-    allow: Vec<String>,
-    #[arg(long, hide = true)]
-    annotation: Vec<String>,
-    #[arg(long, hide = true)]
     attest: Vec<String>,
     #[arg(long, hide = true)]
     builder: Option<String>,
-    #[arg(long, hide = true)]
-    cache_from: Vec<String>,
-    #[arg(long, hide = true)]
-    cache_to: Vec<String>,
-    #[arg(long, hide = true)]
-    call: Option<String>,
-    #[arg(long, hide = true)]
-    cgroup_parent: Option<String>,
-    #[arg(long, hide = true)]
-    check: bool,
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
     #[arg(long, hide = true)]
     policy: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
-    #[arg(long, hide = true)]
-    resource: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sbom: Option<String>,
-    #[arg(long, hide = true)]
-    shm_size: Option<String>,
-    #[arg(long, hide = true)]
-    ulimit: Vec<String>,
-    #[arg(long, hide = true)]
-    memory: Option<String>,
     #[arg(long, hide = true)]
     squash: bool,
 
@@ -61,23 +39,12 @@ impl Unsupported {
         let off =
             |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "disabled=true"));
         let asked = [
-            ("--allow", !self.allow.is_empty()),
-            ("--annotation", !self.annotation.is_empty()),
             ("--attest", self.attest.iter().any(|value| !value.contains("disabled=true"))),
             ("--builder", !matches!(self.builder.as_deref(), None | Some("" | "default"))),
-            ("--cache-from", !self.cache_from.is_empty()),
-            ("--cache-to", !self.cache_to.is_empty()),
-            ("--call", !matches!(self.call.as_deref(), None | Some("build"))),
-            ("--cgroup-parent", self.cgroup_parent.is_some()),
-            ("--check", self.check),
             ("--debug", self.debug),
             ("--policy", !self.policy.is_empty()),
             ("--provenance", !off(&self.provenance)),
-            ("--resource", !self.resource.is_empty()),
             ("--sbom", !off(&self.sbom)),
-            ("--shm-size", self.shm_size.is_some()),
-            ("--ulimit", !self.ulimit.is_empty()),
-            ("--memory", self.memory.is_some()),
             ("--squash", self.squash),
         ];
         asked.iter().find(|(_, asked)| *asked).map_or(Ok(()), |(flag, _)| Err(refusal(flag)))
@@ -87,9 +54,6 @@ impl Unsupported {
 fn refusal(flag: &str) -> CommandError {
     let error = CommandError::usage(format!("{flag} is not supported yet"));
     match flag {
-        "--cache-from" | "--cache-to" => {
-            error.with_hint("the cache is in the store (`--root`): keep that directory between builds")
-        }
         "--provenance" | "--sbom" => error.with_hint(format!("leave it out or write `{flag}=false`")),
         "--builder" => error.with_hint("cooper builds by itself; only `--builder default` is accepted"),
         _ => error,

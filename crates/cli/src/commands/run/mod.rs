@@ -3,18 +3,21 @@
 //! Knows nothing of how a container is made: it passes on streams, signals and the exit code.
 
 mod foreground;
+mod mounts;
+mod profile;
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use clap::Args;
-use cooper_executor::{Exit, MountSource, Network, ProcessMount, Stdio};
-use rustix::fs::{Mode, OFlags};
+use cooper_engine::{RunOptions, RunRequest};
+use cooper_executor::{Exit, Network, Stdio};
 
 use crate::engine_calls::{self, Machinery, RuntimeChoice, SnapshotterChoice};
 use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult, Kind};
+use crate::limits::LimitFlags;
 use crate::surroundings::Surroundings;
-use cooper_engine::RunRequest;
 
 /// Run a command in a container of an image
 ///
@@ -74,6 +77,57 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
 
+    /// Line of /etc/hosts
+    #[arg(long = "add-host", value_name = "HOST:IP")]
+    pub(crate) add_hosts: Vec<String>,
+
+    /// Further mount: `type=bind,source=HOST,target=CONTAINER[,readonly]` or `type=tmpfs,target=CONTAINER[,tmpfs-size=SIZE]`
+    #[arg(long = "mount", value_name = "MOUNT")]
+    pub(crate) mounts: Vec<String>,
+
+    /// Empty directory in memory
+    #[arg(long = "tmpfs", value_name = "CONTAINER[:size=SIZE]")]
+    pub(crate) tmpfs: Vec<String>,
+
+    /// Device of the host, by its path or by the name of a described one (`vendor/class=name`)
+    #[arg(long = "device", value_name = "HOST[:CONTAINER]|NAME")]
+    pub(crate) devices: Vec<String>,
+
+    /// Directory of descriptions of devices (CDI) [default: /etc/cdi, /var/run/cdi and /etc/buildkit/cdi]
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+
+    /// Give a capability, or `ALL`
+    #[arg(long = "cap-add", value_name = "CAPABILITY")]
+    pub(crate) cap_add: Vec<String>,
+
+    /// Take a capability, or `ALL`
+    #[arg(long = "cap-drop", value_name = "CAPABILITY")]
+    pub(crate) cap_drop: Vec<String>,
+
+    /// `no-new-privileges`, `seccomp=unconfined` or `systempaths=unconfined`
+    #[arg(long = "security-opt", value_name = "OPTION")]
+    pub(crate) security_opts: Vec<String>,
+
+    /// No sandbox
+    #[arg(long)]
+    pub(crate) privileged: bool,
+
+    /// Run below an init that reaps orphans; always so but with `--runtime`
+    #[arg(long)]
+    pub(crate) init: bool,
+
+    /// Processors' worth of time: `1.5`
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<String>,
+
+    /// Most processes and threads; -1 for any [default: 8192]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) pids_limit: Option<i64>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+
     /// What runs the container
     #[arg(long, value_enum, value_name = "NAME", default_value = "own")]
     pub(crate) runtime: RuntimeChoice,
@@ -98,8 +152,8 @@ pub(crate) struct Run {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub(crate) pull: Option<String>,
 
-    /// Not supported: of an image for several platforms, the host's is run.
-    #[arg(long, hide = true)]
+    /// Of an image for several platforms, run this one [default: the host's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
 }
 
@@ -110,14 +164,20 @@ const ENGINE_FAILED: u8 = 125;
 pub(crate) async fn run(args: Run, at: &Surroundings) -> CommandResult {
     let request = request(&args, &at.environment).map_err(engine_failed)?;
     let signals = foreground::listen().map_err(engine_failed)?;
-    let machinery = Machinery { runtime: args.runtime, snapshotter: args.snapshotter };
+    let machinery =
+        Machinery { runtime: args.runtime, snapshotter: args.snapshotter, cdi_spec_dirs: args.cdi_spec_dirs.clone() };
     let tty = args.tty;
     let mut container = engine_calls::run(at, machinery, request).await.map_err(engine_failed)?;
     let exit = tokio::task::spawn_blocking(move || foreground::follow(container.running.as_mut(), signals, tty))
         .await
         .map_err(|error| CommandError::new(Kind::Code(ENGINE_FAILED), "the container was lost").with_source(error))?;
-    match exit_code(exit.map_err(engine_failed)?) {
+    let exit = exit.map_err(engine_failed)?;
+    match exit_code(exit) {
         0 => Ok(()),
+        code if exit == Exit::OutOfMemory => {
+            let error = CommandError::new(Kind::Code(code), "the container was killed because memory ran out");
+            Err(error.with_hint("raise its limit with `--memory`, or give this machine more"))
+        }
         code => Err(CommandError::new(Kind::Silent(code), "the command failed")),
     }
 }
@@ -144,6 +204,8 @@ fn exit_code(exit: Exit) -> u8 {
 
 fn request(args: &Run, environment: &Environment) -> CommandResult<RunRequest> {
     refuse(args)?;
+    let (devices, device_mounts) = mounts::devices(&args.devices)?;
+    let mounts = mounts::mounts(args)?.into_iter().chain(device_mounts).collect();
     Ok(RunRequest {
         image: args.image.clone(),
         args: args.command.clone(),
@@ -152,9 +214,15 @@ fn request(args: &Run, environment: &Environment) -> CommandResult<RunRequest> {
         workdir: args.workdir.as_deref().map(workdir).transpose()?,
         user: args.user.clone(),
         hostname: args.hostname.clone().unwrap_or_else(|| "cooper".to_owned()),
-        mounts: args.volumes.iter().map(|text| volume(text)).collect::<CommandResult<_>>()?,
+        mounts,
+        platform: args.platform.as_deref().map(super::build::platform).transpose()?,
         readonly: args.read_only,
         network: network(args.network.as_deref())?,
+        devices,
+        add_hosts: crate::commands::build::add_hosts(&args.add_hosts)?,
+        profile: profile::profile(args)?,
+        options: options(args)?,
+        processes: processes(args.pids_limit)?,
         stdio: stdio(args)?,
     })
 }
@@ -165,7 +233,7 @@ fn refuse(args: &Run) -> CommandResult {
         (args.name.is_some(), "--name", "a container is gone when it ends, so nothing could use its name"),
         (!args.publish.is_empty(), "--publish", "the container has the host's network: its ports are the host's"),
         (args.pull.as_deref().is_some_and(|when| when != "never"), "--pull", "`cooper build --pull` gets newer images"),
-        (args.platform.is_some(), "--platform", "only images for this machine can be run"),
+        (args.init && args.runtime != RuntimeChoice::Own, "--init with --runtime", "cooper's own executor has an init"),
     ];
     match refused.iter().find(|(asked, ..)| *asked) {
         Some((_, flag, hint)) => Err(CommandError::usage(format!("{flag} is not supported")).with_hint(*hint)),
@@ -207,24 +275,33 @@ fn network(text: Option<&str>) -> CommandResult<Network> {
     }
 }
 
-fn volume(text: &str) -> CommandResult<ProcessMount> {
-    let wrong = || CommandError::usage(format!("--volume `{text}` is not HOST:CONTAINER[:ro]"));
-    let (host, target, readonly) = match text.split(':').collect::<Vec<_>>()[..] {
-        [host, target] => (host, target, false),
-        [host, target, "ro"] => (host, target, true),
-        [host, target, "rw" | "z" | "Z"] => (host, target, false),
-        _ => return Err(wrong()),
-    };
-    if !target.starts_with('/') || host.is_empty() {
-        return Err(wrong());
+/// The limits, with `--cpus` as a quota of docker's period.
+fn options(args: &Run) -> CommandResult<RunOptions> {
+    /// Microseconds.
+    const PERIOD: f64 = 100_000.0;
+    let mut options = args.limits.options(&[])?;
+    if let Some(text) = &args.cpus {
+        let count = text.parse::<f64>().ok().filter(|count| (0.01..=8192.0).contains(count));
+        let count =
+            count.ok_or_else(|| CommandError::usage(format!("--cpus `{text}` is not a number of processors")))?;
+        if options.resources.cpu_quota.is_some() || options.resources.cpu_period.is_some() {
+            return Err(CommandError::usage("--cpus says what --cpu-quota and --cpu-period say; give one of them"));
+        }
+        (options.resources.cpu_period, options.resources.cpu_quota) =
+            (Some(PERIOD as u64), Some((count * PERIOD) as u64));
     }
-    // docker takes a name without a slash for a named volume, which a container that leaves nothing cannot have.
-    if !host.contains('/') && host != "." && host != ".." {
-        return Err(wrong().with_hint(format!("for a directory of the host: `./{host}`")));
+    Ok(options)
+}
+
+fn processes(limit: Option<i64>) -> CommandResult<Option<u64>> {
+    match limit {
+        None => Ok(None),
+        Some(-1) => Ok(Some(u64::MAX)),
+        Some(limit) => match u64::try_from(limit) {
+            Ok(limit @ 1..) => Ok(Some(limit)),
+            _ => Err(CommandError::usage(format!("--pids-limit {limit} is not a number above 0, nor -1"))),
+        },
     }
-    let opened = rustix::fs::open(host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| CommandError::failure(format!("--volume: cannot open `{host}`")).with_source(error))?;
-    Ok(ProcessMount { target: target.to_owned(), source: MountSource::Bind(opened), readonly })
 }
 
 /// A terminal of its own, or this process's streams; without `--interactive` the input is empty.
@@ -290,21 +367,6 @@ mod tests {
     }
 
     #[test]
-    fn volumes() {
-        let dir = tempfile::tempdir().unwrap();
-        let shown = dir.path().display();
-        for (text, readonly) in
-            [(format!("{shown}:/x"), false), (format!("{shown}:/x:ro"), true), (format!("{shown}:/x:z"), false)]
-        {
-            let mount = volume(&text).unwrap();
-            assert_eq!((mount.target.as_str(), mount.readonly), ("/x", readonly), "{text}");
-        }
-        for text in ["x", "name:/x", "/no/such:/x", ":/x", "/:rel", "/:/x:ro:z", "/:/x:q"] {
-            assert!(volume(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn what_cannot_be_is_refused_with_words() {
         for (line, expect) in [
             (&["-d", "img"][..], "--detach is not supported\nhint: containers of cooper"),
@@ -313,7 +375,7 @@ mod tests {
             (&["--network", "bridge", "img"], "hint: host or none"),
             (&["-w", "rel", "img"], "not an absolute path"),
             (&["--pull", "img"], "--pull is not supported"),
-            (&["--platform", "linux/arm64", "img"], "--platform is not supported"),
+            (&["--platform", "linux/arm46", "img"], "did you mean `linux/arm64`?"),
         ] {
             let message = parse(line).unwrap_err();
             assert!(message.contains(expect), "{line:?}: {message}");
