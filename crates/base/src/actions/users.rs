@@ -1,5 +1,6 @@
 //! `/etc/passwd`, `/etc/group` and their shadows from the declared users and groups (passwd(5), group(5), shadow(5)).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layers::Item;
@@ -95,11 +96,11 @@ fn groups(manifest: &Manifest) -> Result<BTreeMap<u32, (String, String)>> {
         }
     }
     for user in manifest.users.iter().filter(|user| user.gid.is_none_or(|gid| gid == user.uid)) {
-        if !groups.contains_key(&user.uid) {
+        if let Entry::Vacant(place) = groups.entry(user.uid) {
             if !names.insert(user.name.clone()) {
                 return Err(twice("group", &user.name, user.uid));
             }
-            groups.insert(user.uid, (user.name.clone(), String::new()));
+            place.insert((user.name.clone(), String::new()));
         }
     }
     Ok(groups)
