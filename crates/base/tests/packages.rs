@@ -14,6 +14,9 @@ use cooper_oci::{Digest, Entry, EntryKind};
 
 type Entries = Vec<(Entry, Vec<u8>)>;
 
+/// Compresses.
+type Pack<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 fn symlink(path: &str, target: &str) -> (Entry, Vec<u8>) {
     (entry(path, EntryKind::Symlink { target: target.into() }), Vec::new())
 }
@@ -69,7 +72,7 @@ fn every_compression_of_a_package_is_read() {
     };
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
     let plain = |bytes: &[u8]| bytes.to_vec();
-    let ways: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 4] = [("", &plain), (".gz", &gzip), (".xz", &xz), (".zst", &zstd)];
+    let ways: [(&str, Pack<'_>); 4] = [("", &plain), (".gz", &gzip), (".xz", &xz), (".zst", &zstd)];
     for (extension, pack) in ways {
         let names = (format!("control.tar{extension}"), format!("data.tar{extension}"));
         let members = [("debian-binary", &b"2.0\n"[..]), (&names.0, &pack(&control_tar)), (&names.1, &pack(&data_tar))];
