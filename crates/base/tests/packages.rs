@@ -14,6 +14,9 @@ use cooper_oci::{Digest, Entry, EntryKind};
 
 type Entries = Vec<(Entry, Vec<u8>)>;
 
+/// Compresses.
+type Pack<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 fn symlink(path: &str, target: &str) -> (Entry, Vec<u8>) {
     (entry(path, EntryKind::Symlink { target: target.into() }), Vec::new())
 }
@@ -69,7 +72,6 @@ fn every_compression_of_a_package_is_read() {
     };
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
     let plain = |bytes: &[u8]| bytes.to_vec();
-    type Pack<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
     let ways: [(&str, Pack<'_>); 4] = [("", &plain), (".gz", &gzip), (".xz", &xz), (".zst", &zstd)];
     for (extension, pack) in ways {
         let names = (format!("control.tar{extension}"), format!("data.tar{extension}"));
@@ -171,18 +173,18 @@ fn one_path_of_two_packages_is_an_error_by_dpkgs_rules() {
     let entries = |content: &str| vec![file("etc/x", content.as_bytes())];
     let error = |a: Unpacked, b: Unpacked| arrange(&[a, b], &Layers::Single).unwrap_err().to_string();
     let with = |name: &str, entry: (Entry, Vec<u8>)| package(name, "", &vec![entry]);
-    let same = error(package("a", "", &entries("1")), package("b", "", &entries("1")));
-    assert_eq!(same, "packages a and b both hold `/etc/x`");
-    let disagree = "packages a and b do not agree on what is at `/etc`";
-    assert_eq!(error(with("a", symlink("etc", "/tmp")), package("b", "", &entries("1"))), disagree);
-    assert_eq!(error(with("a", file("etc", b"")), with("b", dir("etc"))), disagree);
+    let same = error(package("aa", "", &entries("1")), package("bb", "", &entries("1")));
+    assert_eq!(same, "packages aa and bb both hold `/etc/x`");
+    let disagree = "packages aa and bb do not agree on what is at `/etc`";
+    assert_eq!(error(with("aa", symlink("etc", "/tmp")), package("bb", "", &entries("1"))), disagree);
+    assert_eq!(error(with("aa", file("etc", b"")), with("bb", dir("etc"))), disagree);
     // One replaces the other's files, in versions up to the one named.
-    for (more_a, more_b, expect) in [("Replaces: b\n", "", "a"), ("", "Replaces: x, a (<< 2)\n", "b")] {
-        let both = [package("a", more_a, &entries("a")), package("b", more_b, &entries("b"))];
+    for (more_a, more_b, expect) in [("Replaces: bb\n", "", "a"), ("", "Replaces: xx, aa (<< 2)\n", "b")] {
+        let both = [package("aa", more_a, &entries("a")), package("bb", more_b, &entries("b"))];
         assert_eq!(layer_of(&both), [format!("etc/x: {expect}")]);
     }
-    let old = package("b", "Replaces: a (<< 1)\n", &entries("b"));
-    assert!(error(package("a", "", &entries("a")), old).contains("both hold"));
+    let old = package("bb", "Replaces: aa (<< 1)\n", &entries("b"));
+    assert!(error(package("aa", "", &entries("a")), old).contains("both hold"));
 }
 
 #[test]

@@ -96,11 +96,11 @@ fn groups(manifest: &Manifest) -> Result<BTreeMap<u32, (String, String)>> {
         }
     }
     for user in manifest.users.iter().filter(|user| user.gid.is_none_or(|gid| gid == user.uid)) {
-        if let Entry::Vacant(group) = groups.entry(user.uid) {
+        if let Entry::Vacant(place) = groups.entry(user.uid) {
             if !names.insert(user.name.clone()) {
                 return Err(twice("group", &user.name, user.uid));
             }
-            group.insert((user.name.clone(), String::new()));
+            place.insert((user.name.clone(), String::new()));
         }
     }
     Ok(groups)

@@ -119,16 +119,12 @@ impl<'a> Tree<'a> {
     }
 
     fn layer(&self, title: String, members: &BTreeSet<usize>, packages: &[&Unpacked]) -> Layer {
-        let mut items: Vec<Item> = Vec::new();
-        for item in members.iter().flat_map(|index| &packages[*index].items) {
-            let owner = self.files.get(item.path());
-            if owner.is_some_and(|(owner, _)| members.contains(owner)) {
-                items.push(item.clone());
-            }
-        }
         // Of two members with one path the owner's stays.
-        let own = |item: &Item| self.files.get(item.path()).is_none_or(|(_, own)| own.entry == item.entry);
-        let mut settled = links::settle(&items, own);
+        let owns = |index: usize, item: &&Item| self.files.get(item.path()).is_some_and(|(owner, _)| *owner == index);
+        let of = |index: usize| packages[index].items.iter().map(move |item| (index, item));
+        let owned = members.iter().flat_map(|index| of(*index)).filter(|(index, item)| owns(*index, item));
+        let items: Vec<Item> = owned.map(|(_, item)| item.clone()).collect();
+        let mut settled = links::settle(&items, |_| true);
         let dirs = members.iter().flat_map(|index| &packages[*index].items);
         let dirs = dirs.filter(|item| item.entry.kind == EntryKind::Dir).map(|item| item.path().to_owned());
         let mut wanted: BTreeSet<PathBuf> = dirs.collect();

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use cooper_base::Unpacked;
 use cooper_base::dpkg::{Step, configure_step};
 use cooper_llb::{Exec, Network};
-use cooper_oci::Platform;
 use cooper_store::LayerId;
 
 use super::OnePlatform;
 use crate::engine::blocking;
 use crate::error::from_base;
 use crate::ops::{ExecWork, KillSwitch, Prepared, exec};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// Ends the process when the build is given up.
 struct KillOnDrop(Arc<KillSwitch>);
@@ -24,17 +23,6 @@ impl Drop for KillOnDrop {
 }
 
 impl OnePlatform<'_> {
-    /// Scripts are programs of the image: they run only on machines of its kind.
-    pub(super) fn check_host(&self) -> Result<()> {
-        let host = Platform::host();
-        if host.serves(&self.platform) || host.architecture == self.platform.architecture {
-            return Ok(());
-        }
-        let what =
-            format!("{}: `configure: run` for {} needs a machine of that kind", self.request.name, self.platform);
-        Err(Error::new(ErrorKind::Host, what).with_hint(format!("this one is {host}; add `--platform {host}`")))
-    }
-
     /// Configures the packages of `layers`; what that changed, as a layer of its own.
     pub(super) async fn configure(&self, layers: &[LayerId], packages: &[Unpacked]) -> Result<(String, LayerId)> {
         let step = configure_step(packages, &self.request.manifest);
@@ -43,6 +31,7 @@ impl OnePlatform<'_> {
             args: vec!["/bin/sh".into(), "-ec".into(), script],
             env: vec![format!("SOURCE_DATE_EPOCH={}", self.created)],
             cwd: "/".into(),
+            platform: Some(self.platform.clone()),
             network: Network::None,
             clamp: Some(self.created),
             ..Exec::default()
@@ -54,8 +43,8 @@ impl OnePlatform<'_> {
             layers: layers.to_vec(),
             mounts: Prepared::default(),
             resolv_conf: None,
+            search: self.engine.search.clone(),
             extra_hosts: Vec::new(),
-            search: Vec::new(),
             output: self.output(),
             kill: kill.0.clone(),
         };

@@ -29,9 +29,6 @@ impl OnePlatform<'_> {
     /// The layers, from the store if it has them.
     pub(super) async fn layers(&self, packages: &[LockedPackage]) -> Result<Made> {
         let runs = self.request.manifest.configure == Some(Configure::Run);
-        if runs {
-            self.check_host()?;
-        }
         let inputs = self.inputs(packages)?;
         if let Some(found) = self.find(&inputs) {
             return Ok(found);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cooper_base::{Given, Lock, Manifest, architecture_of, image_config, platform_of};
+use cooper_base::{Given, Lock, architecture_of, image_config, platform_of};
 use cooper_oci::{Compression, Descriptor, ImageConfig, Index, MediaType, Platform, Reference};
 use cooper_store::LayerId;
 
@@ -25,7 +25,7 @@ pub struct BaseRequest {
     /// What people call it: a preset's name, or the file's.
     pub name: String,
     /// The declared file, with all it extends.
-    pub manifest: Manifest,
+    pub manifest: cooper_base::Manifest,
     /// Its lock. The packages are in the store by their digests.
     pub lock: Lock,
     /// Files of the machine that the declared file names.
