@@ -248,6 +248,9 @@ impl<'a> Destination<'a> {
             Self::Store(engine, name) => {
                 engine.store.add_image(image).map_err(|e| from_store(e, what))?;
                 engine.store.tag(name, image).map_err(|e| from_store(e, what))?;
+                if source.repository.is_some() && source.name.as_ref() == Some(name) {
+                    engine.store.set_remote_tag(name, &source.image).map_err(|e| from_store(e, what))?;
+                }
                 engine.store.durable().map_err(|e| from_store(e, what))
             }
             Self::Layout(layout, tag) => {

@@ -208,6 +208,8 @@ impl ImageRow {
         c.prepare_cached("INSERT OR IGNORE INTO images(digest, descriptor, config, created) VALUES(?1, ?2, ?3, ?4)")?
             .execute(params![self.digest, self.json, self.config, self.now])?;
         let Some(name) = &self.name else { return Ok(()) };
+        // What a registry meant by the name is not what it means from now on.
+        c.prepare_cached("DELETE FROM remote_tags WHERE name = ?1")?.execute([name])?;
         c.prepare_cached("INSERT OR REPLACE INTO tags(name, digest, created) VALUES(?1, ?2, ?3)")?
             .execute(params![name, self.digest, self.now])
             .map(drop)

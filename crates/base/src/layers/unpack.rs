@@ -35,7 +35,7 @@ pub struct Unpacked {
 /// Unpacks a package; the contents of its files go into `spool`, an empty file.
 ///
 /// # Errors
-/// What [`read_deb`] refuses, or a package that is another than its name in the lock says.
+/// A package that is broken or hostile, or one that is another than its name in the lock says.
 pub fn unpack(package: &LockedPackage, source: impl Read + Send, filter: &Filter, spool: File) -> Result<Unpacked> {
     let told = |error: Error| named(package, error);
     let mut unpacking = Unpacking { writer: spool.try_clone().map_err(|e| told(unspooled(e)))?, end: 0, found: vec![] };

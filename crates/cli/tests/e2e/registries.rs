@@ -117,6 +117,24 @@ fn privileged_images_are_pulled_and_pushed_by_name() {
 }
 
 #[test]
+fn privileged_an_image_pulled_for_one_platform_is_there_for_another() {
+    let Some(cooper) = Cooper::new() else { return };
+    let (_runtime, _running, address) = registry(ServerOptions::default());
+    let name = format!("{address}/many");
+    let dockerfile = "FROM scratch\nARG TARGETARCH\nENV ARCH=$TARGETARCH\nCOPY in /in\n";
+    cooper.put("in", "in");
+    cooper.build(dockerfile, &["-t", &name, "--push", "--platform", "linux/amd64,linux/arm64"]).ok();
+    let other = Cooper::empty();
+    other.run(&["pull", "--platform", "linux/amd64", &name]).ok();
+    let built = |platform: &str| {
+        other.build(&format!("FROM {name}\nENV x=y\n"), &["-t", "x", "--platform", platform]).ok();
+        other.inspect("x")["Config"]["Env"].to_string()
+    };
+    assert!(built("linux/arm64").contains("ARCH=arm64"));
+    assert!(built("linux/amd64").contains("ARCH=amd64"));
+}
+
+#[test]
 fn privileged_remote_images_are_looked_at_without_being_pulled() {
     let Some(cooper) = Cooper::new() else { return };
     let (_runtime, running, address) = registry(ServerOptions::default());

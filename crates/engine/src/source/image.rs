@@ -67,17 +67,28 @@ impl Images {
     }
 
     async fn named(&self, reference: &Reference, platform: &Platform) -> Result<Image> {
+        let name = reference.familiar();
         let stored = self.stored.get(reference).cloned();
         let by_name = || self.store.image(reference).map_err(|e| from_store(e, "cannot look up an image"));
         let found = if stored.is_none() && !self.pull { by_name()? } else { stored };
+        let repository = Arc::new(self.client.repository(reference));
         if let Some(found) = found {
             let place: Arc<dyn Blobs> = Arc::new(self.store.clone());
-            return self.open(&place, &found, platform, &reference.familiar()).await;
+            let image = self.open(&place, &found, platform, &name).await;
+            let serves = image.as_ref().is_ok_and(|image| image.config.platform().serves(platform));
+            return match self.pulled(reference).filter(|_| !serves) {
+                Some(root) => self.open(&(repository as Arc<dyn Blobs>), &root, platform, &name).await,
+                None => image,
+            };
         }
-        let repository = Arc::new(self.client.repository(reference));
-        let what = format!("cannot resolve `{}`", reference.familiar());
+        let what = format!("cannot resolve `{name}`");
         let root = repository.resolve().await.map_err(|e| self.unresolved(from_oci(e.into(), &what), reference))?;
-        self.open(&(repository as Arc<dyn Blobs>), &root, platform, &reference.familiar()).await
+        self.open(&(repository as Arc<dyn Blobs>), &root, platform, &name).await
+    }
+
+    /// What a name meant at its registry when it was pulled: it may have been pulled for another platform than a build asks for.
+    fn pulled(&self, reference: &Reference) -> Option<Descriptor> {
+        self.store.remote_tag(reference).ok().flatten().map(|(root, _)| root)
     }
 
     /// Says what else the name could have meant: a stage or an image of the store.

@@ -153,6 +153,9 @@ fn remote_tags_and_origins_are_remembered() {
     assert_eq!(store.remote_tag(&name).unwrap(), None);
     store.set_remote_tag(&name, &descriptor).unwrap();
     assert_eq!(store.remote_tag(&name).unwrap(), Some((descriptor.clone(), clock())));
+    let other = store.put_bytes(MediaType::MANIFEST, br#"{"schemaVersion":2}"#).unwrap();
+    store.tag(&name, &other).unwrap();
+    assert_eq!(store.remote_tag(&name).unwrap(), None, "the name is another image's");
     store.add_origin(&descriptor.digest, "example.test", "a").unwrap();
     store.add_origin(&descriptor.digest, "example.test", "a").unwrap();
     assert_eq!(store.origins(&descriptor.digest).unwrap(), [("example.test".to_owned(), "a".to_owned())]);
