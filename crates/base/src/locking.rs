@@ -5,12 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use futures::StreamExt as _;
+
 use crate::fetch::{Cache, Events};
+use crate::index::Package;
 use crate::lock::{LOCK_VERSION, Lock, LockedPackage, LockedRelease};
 use crate::manifest::{Manifest, PackageSpec};
 use crate::resolve::{Goal, Offer, Universe, solve};
-use crate::sources::{Archive, Expectation, Net, Opened, open};
+use crate::sources::{Archive, Expectation, Index, Net, Opened, open};
 use crate::{Error, ErrorKind, Result};
+
+/// Suites read at once.
+const PARALLEL: usize = 4;
 
 /// What a lock is made with, beside the declared file.
 #[derive(Debug)]
@@ -44,26 +50,28 @@ pub async fn lock(
     let wanted = all_architectures(request.architectures, &manifest.packages);
     let mut releases = BTreeMap::new();
     let mut offers: BTreeMap<String, Vec<Offer>> = BTreeMap::new();
-    for archive in request.archives {
-        for suite in &archive.suites {
-            let opened = open_suite(archive, suite, &wanted, request, net, events).await?;
-            let name = release_name(&releases, &opened);
-            for index in opened.indexes(&wanted, net, cache, events).await? {
-                let offered = index.packages.into_iter().map(|package| Offer {
-                    package,
-                    release: Some(name.clone()),
-                    reluctant: opened.release.not_automatic,
-                });
-                offers.entry(index.architecture).or_default().extend(offered);
-            }
-            releases.insert(name, locked_release(&opened));
+    let suites = request.archives.iter().flat_map(|archive| archive.suites.iter().map(move |suite| (archive, suite)));
+    let read = suites.map(|(archive, suite)| read_suite(archive, suite, &wanted, request, (net, cache, events)));
+    // In the order of the declaration, whichever comes first.
+    let mut read = futures::stream::iter(read).buffered(PARALLEL);
+    while let Some(outcome) = read.next().await {
+        let (opened, indexes) = outcome?;
+        let name = release_name(&releases, &opened);
+        for index in indexes {
+            let offered = index.packages.into_iter().map(|package| Offer {
+                package: package.into(),
+                release: Some(name.clone()),
+                reluctant: opened.release.not_automatic,
+            });
+            offers.entry(index.architecture).or_default().extend(offered);
         }
+        releases.insert(name, locked_release(&opened));
     }
     for package in crate::deb_dir::packages(request.deb_dirs, cache).await? {
         let into: Vec<&String> =
             wanted.iter().filter(|name| package.architecture == "all" || package.architecture == **name).collect();
         for architecture in into {
-            let offer = Offer { package: package.clone(), release: None, reluctant: false };
+            let offer = Offer { package: package.clone().into(), release: None, reluctant: false };
             offers.entry(architecture.clone()).or_default().push(offer);
         }
     }
@@ -78,18 +86,16 @@ pub async fn lock(
     Ok(Lock { version: LOCK_VERSION, inputs: manifest.lock_inputs(), releases, packages })
 }
 
-async fn open_suite(
+/// What suites are read through.
+type Through<'a> = (&'a Net, &'a dyn Cache, Events<'a>);
+
+async fn read_suite(
     archive: &Archive,
     suite: &str,
     architectures: &[String],
     request: &LockRequest<'_>,
-    net: &Net,
-    events: Events<'_>,
-) -> Result<Opened> {
-    let is_same = |release: &&LockedRelease| {
-        release.suite == suite && archive.uris.iter().any(|uri| uri.trim_end_matches('/') == release.uri)
-    };
-    let before = request.old.and_then(|old| old.releases.values().find(is_same));
+    (net, cache, events): Through<'_>,
+) -> Result<(Opened, Vec<Index>)> {
     let expected = Expectation {
         suite,
         components: &archive.components,
@@ -97,9 +103,11 @@ async fn open_suite(
         now: request.now,
         check_valid_until: archive.check_valid_until,
         max_age_days: archive.max_age_days,
-        not_before: before.map(|release| release.date),
+        not_before: None,
     };
-    open(archive, &expected, net, events).await
+    let opened = open(archive, &expected, request.old, net, events).await?;
+    let indexes = opened.indexes(architectures, net, cache, events).await?;
+    Ok((opened, indexes))
 }
 
 /// The image's architectures, and those that packages are asked for by name (`libc6:i386`).
@@ -177,7 +185,7 @@ fn choose(manifest: &Manifest, architecture: &str, offers: Vec<Offer>) -> Result
 }
 
 fn locked_package(offer: &Offer) -> LockedPackage {
-    let package = offer.package.clone();
+    let package = Package::clone(&offer.package);
     LockedPackage {
         name: package.name,
         version: package.version,

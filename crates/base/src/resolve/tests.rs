@@ -16,7 +16,7 @@ fn universe_of(index: &str, goal: &[PackageSpec], omit: &[&str]) -> Universe {
         parts.for_each(|field| text += &format!("{field}\n"));
         let packages = parse_index(&text, "index").unwrap();
         offers.extend(packages.into_iter().map(|package| Offer {
-            package,
+            package: package.into(),
             release: None,
             reluctant: head.starts_with('*'),
         }));

@@ -3,6 +3,7 @@
 //! Knows nothing of how they are chosen.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Id, Omitted};
 use crate::index::{MultiArch, Package};
@@ -15,8 +16,8 @@ use crate::{Error, ErrorKind, Result};
 /// A package and the release that offers it.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// The package.
-    pub package: Package,
+    /// The package; the indexes of a distribution are large, and shared by all images of a lock.
+    pub package: Arc<Package>,
     /// Name of the release; `None` for a package of a directory.
     pub release: Option<String>,
     /// Taken only where no other release has the package (`NotAutomatic`, as in backports).

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use super::{Archive, Expectation, Net, Release};
 use crate::fetch::{Cache, Event, Events, fetch_blob};
 use crate::index::{Package, parse_index};
+use crate::lock::Lock;
 use crate::pgp::Signed;
 use crate::{Error, ErrorKind, Result};
 
@@ -58,7 +59,15 @@ pub struct Index {
 }
 
 /// Opens one suite: the first address of the archive that serves a release is taken, and has to be good.
-pub async fn open(archive: &Archive, expected: &Expectation<'_>, net: &Net, events: Events<'_>) -> Result<Opened> {
+///
+/// `old` is the lock that is replaced: a release of this suite from there, or one signed by the same key, must not be newer.
+pub async fn open(
+    archive: &Archive,
+    expected: &Expectation<'_>,
+    old: Option<&Lock>,
+    net: &Net,
+    events: Events<'_>,
+) -> Result<Opened> {
     let mut last = None;
     for uri in &archive.uris {
         match fetch_release(archive, uri, expected, net).await {
@@ -69,7 +78,8 @@ pub async fn open(archive: &Archive, expected: &Expectation<'_>, net: &Net, even
             Ok((signed, digest)) => {
                 let what = format!("release {} of {uri}", expected.suite);
                 let release = Release::parse(&signed.text, &what)?;
-                release.check(expected, &what)?;
+                let not_before = expected.not_before.max(newest_before(old, uri, expected.suite, &signed.keys));
+                release.check(&Expectation { not_before, ..expected.clone() }, &what)?;
                 events(Event::Verified { uri, suite: expected.suite, date: release.date, keys: &signed.keys });
                 return Ok(Opened {
                     uri: uri.trim_end_matches('/').to_owned(),
@@ -84,6 +94,16 @@ pub async fn open(archive: &Archive, expected: &Expectation<'_>, net: &Net, even
     }
     let none = || Error::new(ErrorKind::Invalid, format!("no address serves {}", expected.suite));
     Err(last.unwrap_or_else(none))
+}
+
+/// Date of the newest release of a lock that this one takes the place of.
+fn newest_before(old: Option<&Lock>, uri: &str, suite: &str, keys: &[String]) -> Option<i64> {
+    let releases = old.into_iter().flat_map(|old| old.releases.values());
+    let same = releases.filter(|release| {
+        let shares_key = release.signed_by.iter().any(|key| keys.contains(key));
+        release.suite == suite && (release.uri == uri.trim_end_matches('/') || shares_key)
+    });
+    same.map(|release| release.date).max()
 }
 
 /// `InRelease`, or `Release` and its signature beside it.

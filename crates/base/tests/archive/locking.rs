@@ -184,6 +184,12 @@ async fn a_repository_that_was_rolled_back_is_refused() {
     archive.publish();
     let error = lock_with(&[archive.source()], &declared, Some(&newest)).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Untrusted && error.to_string().contains("rolled back"), "{error}");
+    // Another mirror of the same archive is known by its key.
+    let mut elsewhere = newest.clone();
+    elsewhere.releases.get_mut("stable").unwrap().uri = "http://elsewhere".into();
+    assert!(lock_with(&[archive.source()], &declared, Some(&elsewhere)).await.is_err());
+    elsewhere.releases.get_mut("stable").unwrap().signed_by.clear();
+    assert!(lock_with(&[archive.source()], &declared, Some(&elsewhere)).await.is_ok());
 }
 
 #[tokio::test]

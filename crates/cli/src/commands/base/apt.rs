@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_base::Manifest;
 use cooper_base::sources::Archive;
-use cooper_base::sources::apt::{AptSource, archives, parse_list, parse_sources, setting};
+use cooper_base::sources::apt::{AptSource, archives as host_archives, parse_list, parse_sources, setting};
 use cooper_registry::Proxies;
 
 use crate::error::{CommandError, CommandResult};
@@ -18,44 +18,59 @@ use crate::surroundings::Surroundings;
 /// Bytes of one of apt's files.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Archives, and how they are reached.
+/// How archives are reached.
 #[derive(Debug, Default)]
-pub(crate) struct Origins {
-    /// The archives.
-    pub(crate) archives: Vec<Archive>,
+pub(crate) struct Routes {
     /// The host's own mirrors by suite; none when the file declares its sources.
     pub(crate) mirrors: BTreeMap<String, Vec<String>>,
     /// Proxies: apt's, else the environment's.
     pub(crate) proxies: Proxies,
 }
 
+/// How the archives of a declared file are reached. A host without apt has no routes of its own.
+pub(crate) fn routes(at: &Surroundings, manifest: &Manifest) -> CommandResult<Routes> {
+    let root = root(at);
+    let proxies = proxies(at, &config(&root)?);
+    let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let own = if manifest.sources.is_empty() { sources(&root)? } else { Vec::new() };
+    for source in own {
+        for suite in source.suites {
+            mirrors.entry(suite).or_default().extend(source.uris.iter().cloned());
+        }
+    }
+    Ok(Routes { mirrors, proxies })
+}
+
 /// The archives of a declared file, or the host's when it names none. With `optional`, a host that has none is no error.
-pub(crate) fn origins(at: &Surroundings, manifest: &Manifest, optional: bool) -> CommandResult<Origins> {
-    let root = at.environment.path("COOPER_APT_DIR").unwrap_or_else(|| "/etc/apt".into());
-    let config = texts(&root, "apt.conf", "apt.conf.d", &["", "conf"])?;
-    let proxies = proxies(at, &config);
+pub(crate) fn archives(at: &Surroundings, manifest: &Manifest, optional: bool) -> CommandResult<Vec<Archive>> {
     if !manifest.sources.is_empty() {
-        let archives = manifest.sources.iter().map(Archive::of_source).collect::<cooper_base::Result<_>>()?;
-        return Ok(Origins { archives, mirrors: BTreeMap::new(), proxies });
+        return Ok(manifest.sources.iter().map(Archive::of_source).collect::<cooper_base::Result<_>>()?);
+    }
+    let root = root(at);
+    let own = sources(&root)?;
+    if own.is_empty() && optional {
+        return Ok(Vec::new());
     }
     let suite = match &manifest.suite {
         Some(suite) => suite.clone(),
         None => host_suite()?,
     };
-    let check_dates = setting(&config, "Acquire::Check-Valid-Until").is_none_or(|value| value != "false");
-    let archives = archives(&sources(&root)?, &suite, &trusted(&root)?, check_dates)?;
-    if archives.is_empty() && !optional {
+    let check_dates = setting(&config(&root)?, "Acquire::Check-Valid-Until").is_none_or(|value| value != "false");
+    let found = host_archives(&own, &suite, &trusted(&root)?, check_dates)?;
+    if found.is_empty() && !optional {
         let what = format!("the apt configuration of this host ({}) has no source of {suite}", root.display());
         return Err(CommandError::failure(what)
             .with_hint("declare `sources` in the file, or give a directory of .debs with `--deb-dir`"));
     }
-    let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for archive in &archives {
-        for suite in &archive.suites {
-            mirrors.entry(suite.clone()).or_default().extend(archive.uris.iter().cloned());
-        }
-    }
-    Ok(Origins { archives, mirrors, proxies })
+    Ok(found)
+}
+
+fn root(at: &Surroundings) -> PathBuf {
+    at.environment.path("COOPER_APT_DIR").unwrap_or_else(|| "/etc/apt".into())
+}
+
+fn config(root: &Path) -> CommandResult<Vec<String>> {
+    texts(root, "apt.conf", "apt.conf.d", &["", "conf"])
 }
 
 /// apt's proxy wins over the environment's, as in apt; `DIRECT` is none.
@@ -167,7 +182,7 @@ mod tests {
         let suites: Vec<String> = sources(dir.path()).unwrap().into_iter().flat_map(|source| source.suites).collect();
         assert_eq!(suites, ["one", "two", "three"]);
         assert_eq!(trusted(dir.path()).unwrap(), [dir.path().join("trusted.gpg.d/k.gpg")]);
-        let config = texts(dir.path(), "apt.conf", "apt.conf.d", &["", "conf"]).unwrap();
+        let config = config(dir.path()).unwrap();
         assert_eq!(setting(&config, "Acquire::http::Proxy").as_deref(), Some("http://first"));
         assert!(sources(&dir.path().join("missing")).unwrap().is_empty());
     }

@@ -82,20 +82,20 @@ pub(crate) async fn make(
     security_only: bool,
     how: &Prepare,
 ) -> CommandResult<Lock> {
-    let origins = apt::origins(at, manifest, !how.deb_dirs.is_empty())?;
+    let archives = apt::archives(at, manifest, !how.deb_dirs.is_empty())?;
     let architectures = match manifest.architectures.as_slice() {
         [] => vec![host_architecture()?],
         declared => declared.to_vec(),
     };
     let request = LockRequest {
-        archives: &origins.archives,
+        archives: &archives,
         deb_dirs: &how.deb_dirs,
         architectures: &architectures,
         old,
         now: human::now(),
         security_only,
     };
-    let net = open::net(at, origins.proxies).await?;
+    let net = open::net(at, apt::routes(at, manifest)?.proxies).await?;
     let store = open::store(at)?;
     let shown = Shown::default();
     let outcome = cooper_base::lock(manifest, &request, &net, &store, &|event| shown.show(event)).await;

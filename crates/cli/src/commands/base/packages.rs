@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cooper_base::{Event, Lock, Manifest, Places};
 
-use super::apt::{self, Origins};
+use super::apt;
 use super::prepare::Prepare;
 use crate::error::CommandResult;
 use crate::human;
@@ -28,7 +28,7 @@ pub(crate) async fn fetch(at: &Surroundings, manifest: &Manifest, lock: &Lock, h
     if !missing {
         return Ok(());
     }
-    let places = places(at, apt::origins(at, manifest, true)?, how).await?;
+    let places = places(at, manifest, how).await?;
     let architectures: Vec<String> = lock.packages.keys().cloned().collect();
     let shown = Shown::default();
     cooper_base::fetch(lock, &architectures, &places, &store, &|event| shown.show(event)).await?;
@@ -37,9 +37,10 @@ pub(crate) async fn fetch(at: &Surroundings, manifest: &Manifest, lock: &Lock, h
 }
 
 /// Where .debs are looked for.
-pub(crate) async fn places(at: &Surroundings, origins: Origins, how: &Prepare) -> CommandResult<Places> {
-    let net = open::net(at, origins.proxies).await?;
-    Ok(Places { net, deb_dirs: how.deb_dirs.clone(), mirrors: origins.mirrors })
+pub(crate) async fn places(at: &Surroundings, manifest: &Manifest, how: &Prepare) -> CommandResult<Places> {
+    let routes = apt::routes(at, manifest)?;
+    let net = open::net(at, routes.proxies).await?;
+    Ok(Places { net, deb_dirs: how.deb_dirs.clone(), mirrors: routes.mirrors })
 }
 
 /// Downloads as people see them: one line that changes in a terminal, one at the end elsewhere.

@@ -8,7 +8,6 @@ use clap::Args;
 use cooper_base::{Change, Manifest, Origin};
 use serde_json::json;
 
-use super::apt;
 use super::lock::{make, read, write};
 use super::packages::{Shown, places};
 use super::prepare::{Prepare, lock_path};
@@ -65,7 +64,7 @@ pub(crate) async fn run(args: &Update, at: &Surroundings) -> CommandResult {
     let new = make(at, &manifest, Some(&old), args.security_only, &how).await?;
     let mut changes = cooper_base::changes(&old, &new);
     if !args.no_changelogs && !changes.is_empty() {
-        let places = places(at, apt::origins(at, &manifest, true)?, &how).await?;
+        let places = places(at, &manifest, &how).await?;
         let (store, shown) = (open::store(at)?, Shown::default());
         cooper_base::name_cves(&mut changes, &old, &new, &places, &store, &|event| shown.show(event)).await?;
         shown.end();
