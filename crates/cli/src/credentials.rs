@@ -110,8 +110,10 @@ fn write(path: &std::path::Path, text: &str) -> Result<()> {
     let dir = path.parent().unwrap_or(std::path::Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    // Left by a process that was killed, or put there by someone: the secret goes only into a file made here.
+    let _ = std::fs::remove_file(&temporary);
     let mut options = std::fs::OpenOptions::new();
-    let written = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary).and_then(|mut file| {
+    let written = options.write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
