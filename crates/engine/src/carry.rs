@@ -57,6 +57,8 @@ pub async fn carry(engine: &Engine, work: &[Carry], events: &dyn EventSink) -> R
     let step = |n: usize| StepId(u32::try_from(n + 1).unwrap_or(u32::MAX));
     let title = |work: &Carry| format!("copying {} to {}", work.from, work.to);
     events.event(Event::Planned { steps: work.iter().enumerate().map(|(n, work)| (step(n), title(work))).collect() });
+    // A handle of its own keeps what has arrived from being collected before it has a name.
+    let engine = &Engine { store: engine.store.deferred(), ..engine.clone() };
     let mut carried = Vec::new();
     for (n, work) in work.iter().enumerate() {
         let (step, started) = (step(n), Instant::now());
