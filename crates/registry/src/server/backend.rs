@@ -48,12 +48,12 @@ pub trait Backend: Debug + Send + Sync {
     /// The manifest of a tag or digest.
     async fn manifest(&self, name: &str, target: Target<'_>) -> Result<Option<StoredManifest>, Refusal>;
 
-    /// Keeps a manifest whose digest is right, under `tag` too if there is one. Refused as `MANIFEST_BLOB_UNKNOWN`, with
-    /// nothing kept, when one of its `parts` is not in the repository.
+    /// Keeps a manifest whose digest is right, under these tags too. Refused as `MANIFEST_BLOB_UNKNOWN`, with nothing kept,
+    /// when one of its `parts` is not in the repository.
     async fn put_manifest(
         &self,
         name: &str,
-        tag: Option<&str>,
+        tags: &[String],
         manifest: &StoredManifest,
         parts: &[Part],
     ) -> Result<(), Refusal>;

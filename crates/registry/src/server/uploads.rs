@@ -148,8 +148,9 @@ async fn fill(
         let Ok(chunk) = frame.into_data() else { continue };
         let length = chunk.len() as u64;
         left = left.checked_sub(length).ok_or_else(|| Refusal::new(400, "SIZE_INVALID", "longer than its range"))?;
-        upload.write(chunk).await?;
+        // Counted before it is written: whoever takes it keeps it, also when this request ends meanwhile.
         note(length);
+        upload.write(chunk).await?;
     }
     Ok(())
 }
