@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::{Method, Request};
 use url::form_urlencoded;
 
@@ -84,7 +84,7 @@ impl Gate {
         } else {
             "Basic realm=\"cooper\"".to_owned()
         };
-        Refusal::new(401, "UNAUTHORIZED", "authentication required").challenge(challenge)
+        Refusal::new(401, "UNAUTHORIZED", "authentication required").with_header(WWW_AUTHENTICATE, challenge)
     }
 
     /// The token service: GET with Basic, or POST with the password as refresh token.

@@ -1,13 +1,17 @@
-//! A registry in this process (distribution-spec): for tests, and the base of serving images. Everything is in memory,
-//! nothing outlives [`Running`]. Knows nothing of the client.
+//! A registry (distribution-spec): everything but what it holds, which is a [`Backend`]'s. Knows nothing of the client.
 
 mod answer;
+mod backend;
 mod blobs;
+mod catalog;
+mod document;
 mod gate;
 mod manifests;
+mod memory;
+mod paging;
 mod referrers;
 mod route;
-mod state;
+mod sessions;
 mod tags;
 mod uploads;
 
@@ -15,6 +19,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,12 +28,18 @@ use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use self::answer::{Answer, Refusal};
+pub use self::answer::Refusal;
+pub use self::backend::{Backend, Part, StoredManifest, Upload};
+pub use self::document::Document;
+pub use self::memory::MemoryBackend;
+
+use self::answer::Answer;
 use self::gate::Gate;
-use self::route::Route;
-use self::state::State;
+use self::route::{Action, Route};
+use self::sessions::Sessions;
 use crate::{Error, ErrorKind, Result};
 
 /// Requests kept in the log; a test makes hundreds.
@@ -43,6 +54,8 @@ pub struct ServerOptions {
     pub auth: Option<(String, String)>,
     /// Ask for tokens from this server's own token service instead of Basic.
     pub token_auth: bool,
+    /// Refuse whatever would change something.
+    pub read_only: bool,
 }
 
 impl fmt::Debug for ServerOptions {
@@ -50,6 +63,7 @@ impl fmt::Debug for ServerOptions {
         f.debug_struct("ServerOptions")
             .field("auth", &self.auth.is_some())
             .field("token_auth", &self.token_auth)
+            .field("read_only", &self.read_only)
             .finish()
     }
 }
@@ -76,15 +90,32 @@ impl fmt::Debug for Logged {
 pub struct Server;
 
 impl Server {
-    /// Starts a registry on a free loopback port.
+    /// Starts a registry in memory on a free loopback port, which remembers the requests it gets: for tests.
     pub async fn start(options: ServerOptions) -> Result<Running> {
         let failed = |e: std::io::Error| Error::new(ErrorKind::Io, "failed to open a loopback port").with_source(e);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        Self::run(listener, Arc::new(MemoryBackend::default()), options, Some(Mutex::default()))
+    }
+
+    /// Starts a registry of what `backend` holds.
+    pub fn serve(listener: TcpListener, backend: Arc<dyn Backend>, options: ServerOptions) -> Result<Running> {
+        Self::run(listener, backend, options, None)
+    }
+
+    fn run(
+        listener: TcpListener,
+        backend: Arc<dyn Backend>,
+        options: ServerOptions,
+        log: Option<Mutex<Vec<Logged>>>,
+    ) -> Result<Running> {
+        let failed = |e: std::io::Error| Error::new(ErrorKind::Io, "failed to look at a port").with_source(e);
         let addr = listener.local_addr().map_err(failed)?;
-        let shared =
-            Arc::new(Shared { state: State::default(), gate: Gate::new(options, addr), log: Mutex::default() });
-        let task = tokio::spawn(accept(listener, shared.clone()));
-        Ok(Running { addr, shared, task })
+        let (stop, stopping) = watch::channel(());
+        let read_only = options.read_only;
+        let gate = Gate::new(options, addr);
+        let shared = Arc::new(Shared { backend, gate, sessions: Sessions::default(), read_only, log });
+        let task = tokio::spawn(accept(listener, shared.clone(), stopping));
+        Ok(Running { addr, shared, stop, task })
     }
 }
 
@@ -92,6 +123,7 @@ impl Server {
 pub struct Running {
     addr: SocketAddr,
     shared: Arc<Shared>,
+    stop: watch::Sender<()>,
     task: JoinHandle<()>,
 }
 
@@ -107,15 +139,22 @@ impl Running {
         self.addr
     }
 
-    /// The requests so far, oldest first; the first ten thousand.
+    /// The requests so far, oldest first; the first ten thousand. Only a registry of [`Server::start`] remembers any.
     pub fn requests(&self) -> Vec<Logged> {
-        self.shared.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let log = self.shared.log.as_ref().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        log.unwrap_or_default()
     }
 
     /// Stops, with every connection.
     pub async fn shutdown(mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
+    }
+
+    /// Takes no more connections, lets the requests that run end for at most `limit`, then stops. Whether all of them ended.
+    pub async fn drain(mut self, limit: Duration) -> bool {
+        let _ = self.stop.send(());
+        tokio::time::timeout(limit, &mut self.task).await.is_ok()
     }
 }
 
@@ -125,41 +164,55 @@ impl Drop for Running {
     }
 }
 
+/// What all requests share.
 struct Shared {
-    state: State,
+    backend: Arc<dyn Backend>,
     gate: Gate,
-    log: Mutex<Vec<Logged>>,
+    sessions: Sessions,
+    read_only: bool,
+    log: Option<Mutex<Vec<Logged>>>,
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<()>) {
     // Dropped with this task: aborts the connections.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => { connections.spawn(serve(stream, shared.clone())); }
+                Ok((stream, peer)) => { connections.spawn(serve(stream, peer, shared.clone(), stopping.clone())); }
                 // Out of file descriptors, most likely: give others time to close.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
             Some(_) = connections.join_next() => {}
+            _ = stopping.changed() => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, mut stopping: watch::Receiver<()>) {
+    let service = service_fn(move |request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(respond(&shared, peer, request).await) }
+    });
+    let mut connection = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    // A broken connection is the client's affair.
+    tokio::select! {
+        _ = &mut connection => {}
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let service = service_fn(move |request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(respond(&shared, request).await) }
-    });
-    // A broken connection is the client's affair.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-}
-
-async fn respond(shared: &Shared, request: Request<Incoming>) -> Answer {
+async fn respond(shared: &Shared, _peer: SocketAddr, request: Request<Incoming>) -> Answer {
     shared.note(&request);
     match dispatch(shared, request).await {
         Ok(answer) => answer,
@@ -174,16 +227,20 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
     }
     let route = Route::parse(&path)?;
     shared.gate.check(&request, &route)?;
-    let state = &shared.state;
+    if shared.read_only && route.action(request.method()) != Action::Pull {
+        return Err(Refusal::new(405, "UNSUPPORTED", "the registry is read-only"));
+    }
+    let backend = &*shared.backend;
     match route {
         Route::Root if reads(request.method()) => Ok(answer::empty(200)),
         Route::Root => Err(Refusal::method()),
-        Route::Blob { name, digest } => blobs::respond(state, &request, &name, &digest),
-        Route::Uploads { name } => uploads::open(state, &shared.gate, request, &name).await,
-        Route::Upload { name, id } => uploads::go_on(state, request, &name, &id).await,
-        Route::Manifest { name, target } => manifests::respond(state, request, &name, &target).await,
-        Route::Tags { name } => tags::respond(state, &request, &name),
-        Route::Referrers { name, digest } => referrers::respond(state, &request, &name, &digest),
+        Route::Catalog => catalog::respond(shared, &request).await,
+        Route::Blob { name, digest } => blobs::respond(backend, &request, &name, &digest).await,
+        Route::Uploads { name } => uploads::open(shared, request, &name).await,
+        Route::Upload { name, id } => uploads::go_on(shared, request, &name, &id).await,
+        Route::Manifest { name, target } => manifests::respond(backend, request, &name, target.as_oci()).await,
+        Route::Tags { name } => tags::respond(backend, &request, &name).await,
+        Route::Referrers { name, digest } => referrers::respond(backend, &request, &name, &digest).await,
     }
 }
 
@@ -193,11 +250,12 @@ fn reads(method: &Method) -> bool {
 
 impl Shared {
     fn note(&self, request: &Request<Incoming>) {
+        let Some(log) = &self.log else { return };
         let value = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = request.headers().iter().map(|(name, text)| (name.to_string(), value(text))).collect();
         let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
         let logged = Logged { method: request.method().to_string(), path, headers };
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.len() < LOG_MAX {
             log.push(logged);
         }
