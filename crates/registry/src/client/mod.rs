@@ -12,6 +12,7 @@ mod origin;
 mod place;
 mod referrers;
 mod repository;
+mod service;
 mod tags;
 mod upload;
 mod web;
@@ -26,6 +27,7 @@ use reqwest::Method;
 
 pub use self::http::{HostTls, Proxies};
 pub use self::repository::{Mounts, Repository};
+pub use self::service::ServiceRequest;
 pub use self::web::{WebAnswer, WebRequest};
 
 use self::exchange::{Call, Registry};
