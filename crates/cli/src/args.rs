@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Push(commands::pull::Push),
     Copy(commands::copy::Copy),
     Tags(commands::tags::Tags),
+    Cache(commands::cache::Cache),
     Login(commands::login::Login),
     Logout(commands::login::Logout),
     History(commands::history::History),

@@ -71,12 +71,14 @@ pub use statcache::{Stat, StatCache};
 pub use store::{OpenOptions, Ownership, Store};
 pub use tree::Failpoint;
 
+mod cache_packs;
 mod cache_sharing;
 mod layers;
 pub mod listing;
 pub mod root;
 pub mod snapshot;
 
+pub use cache_packs::{CacheMountRow, Earlier, MountState, OpenPack, Pack, PackedMount, Packing};
 pub use cache_sharing::{CacheMount, Sharing};
 pub use layers::{LayerBuilder, NewLayer, Unpacked};
 pub use listing::{ContentDigest, Listing, ListingBuilder, Tree};

@@ -4,6 +4,7 @@
 
 pub(crate) mod base;
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod copy;
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
     match command {
         Command::Base(args) => base::run(&args, at).await,
         Command::Build(args) => build::run(*args, at).await,
+        Command::Cache(args) => cache::run(&args, at).await,
         Command::Check(args) => check::run(*args, at).await,
         Command::Fmt(args) => fmt::run(&args, at),
         Command::Images(args) => images::run(&args, at),

@@ -68,6 +68,16 @@ impl Refusal {
         self.status
     }
 
+    /// What may be shown to anyone.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// A header of the answer.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// What went wrong in here, for the log.
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()

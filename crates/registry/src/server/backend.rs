@@ -81,6 +81,11 @@ pub trait Backend: Debug + Send + Sync {
     /// Takes a blob out of a repository; `false` when it is not there.
     async fn delete_blob(&self, name: &str, digest: &Digest) -> Result<bool, Refusal>;
 
+    /// What is here, without asking another registry: what the pages show. `None` when that is everything.
+    fn kept(&self) -> Option<&dyn Backend> {
+        None
+    }
+
     /// Begins an upload into a repository whose digest will most likely be of this algorithm.
     async fn upload(&self, name: &str, algorithm: Algorithm) -> Result<Box<dyn Upload>, Refusal>;
 }

@@ -8,6 +8,7 @@ mod document;
 mod gate;
 mod manifests;
 mod memory;
+mod page;
 mod paging;
 mod referrers;
 mod route;
@@ -113,7 +114,8 @@ impl Server {
         let (stop, stopping) = watch::channel(());
         let read_only = options.read_only;
         let gate = Gate::new(options, addr);
-        let shared = Arc::new(Shared { backend, gate, sessions: Sessions::default(), read_only, log });
+        let (sessions, pages) = (Sessions::default(), page::Pages::default());
+        let shared = Arc::new(Shared { backend, gate, addr, pages, sessions, read_only, log });
         let task = tokio::spawn(accept(listener, shared.clone(), stopping));
         Ok(Running { addr, shared, stop, task })
     }
@@ -168,6 +170,9 @@ impl Drop for Running {
 struct Shared {
     backend: Arc<dyn Backend>,
     gate: Gate,
+    /// Where it listens.
+    addr: SocketAddr,
+    pages: page::Pages,
     sessions: Sessions,
     read_only: bool,
     log: Option<Mutex<Vec<Logged>>>,
@@ -224,6 +229,9 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
     let path = request.uri().path().to_owned();
     if path == gate::TOKEN_PATH {
         return shared.gate.token(request).await;
+    }
+    if page::has(&path) {
+        return Ok(page::respond(shared, &request).await);
     }
     let route = Route::parse(&path)?;
     shared.gate.check(&request, &route)?;

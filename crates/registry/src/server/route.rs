@@ -140,7 +140,7 @@ pub(super) fn is_name(name: &str) -> bool {
     name.bytes().all(plain) && format!("registry.invalid/{name}").parse::<Reference>().is_ok()
 }
 
-fn check_target(text: &str) -> Result<Target, Refusal> {
+pub(super) fn check_target(text: &str) -> Result<Target, Refusal> {
     if text.contains(':') {
         return digest_of(text).map(Target::Digest);
     }

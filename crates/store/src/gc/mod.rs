@@ -224,6 +224,7 @@ fn delete(c: &Connection, plan: &Plan) -> rusqlite::Result<()> {
         ("DELETE FROM layer_blobs WHERE layer = ?1", &plan.layers),
         ("DELETE FROM layers WHERE id = ?1", &plan.layers),
         ("DELETE FROM cache_mounts WHERE id = ?1", &plan.cache_mounts),
+        ("DELETE FROM cache_mount_copies WHERE id = ?1", &plan.cache_mounts),
     ] {
         let mut statement = c.prepare_cached(sql)?;
         ids.iter().try_for_each(|id| statement.execute([id]).map(drop))?;
