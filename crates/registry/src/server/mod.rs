@@ -48,6 +48,10 @@ const LOG_MAX: usize = 10_000;
 /// A client that takes longer to send its headers is cut off.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes held of a request's headers, and of an answer before more of it is read: with hundreds of slow clients this is what
+/// memory goes into.
+const BUFFER_MAX: usize = 64 * 1024;
+
 /// How a [`Server`] behaves.
 #[derive(Clone, Default)]
 pub struct ServerOptions {
@@ -205,6 +209,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, mut sto
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_TIMEOUT)
+            .max_buf_size(BUFFER_MAX)
             .serve_connection(TokioIo::new(stream), service)
     );
     // A broken connection is the client's affair.
