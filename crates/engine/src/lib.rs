@@ -25,6 +25,7 @@ mod request;
 mod rewrite;
 mod run;
 mod seal;
+pub mod serve;
 mod session;
 mod shared;
 mod source;
