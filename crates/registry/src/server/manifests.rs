@@ -8,7 +8,8 @@ use hyper::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use hyper::{Method, Request};
 
 use super::answer::{Answer, CONTENT_DIGEST, Refusal, body, empty, head, header, text, with_body};
-use super::{Backend, Document, StoredManifest};
+use super::quota::Room;
+use super::{Backend, Document, Shared, StoredManifest};
 
 /// distribution-spec: registries should take manifests of 4 MiB; more is refused.
 const MANIFEST_MAX: usize = 4 * 1024 * 1024;
@@ -16,14 +17,15 @@ const MANIFEST_MAX: usize = 4 * 1024 * 1024;
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 pub(super) async fn respond(
-    backend: &dyn Backend,
+    shared: &Shared,
     request: Request<Incoming>,
     name: &str,
     target: Target<'_>,
 ) -> Result<Answer, Refusal> {
+    let backend = &*shared.backend;
     match *request.method() {
         Method::HEAD | Method::GET => read(backend, request.method() == Method::HEAD, name, target).await,
-        Method::PUT => put(backend, request, name, target).await,
+        Method::PUT => put(shared, request, name, target).await,
         Method::DELETE if backend.delete_manifest(name, target).await? => Ok(empty(202)),
         Method::DELETE => Err(unknown()),
         _ => Err(Refusal::method()),
@@ -41,12 +43,7 @@ async fn read(backend: &dyn Backend, is_head: bool, name: &str, target: Target<'
     Ok(header(answer, CONTENT_DIGEST, &digest.to_string()))
 }
 
-async fn put(
-    backend: &dyn Backend,
-    request: Request<Incoming>,
-    name: &str,
-    target: Target<'_>,
-) -> Result<Answer, Refusal> {
+async fn put(shared: &Shared, request: Request<Incoming>, name: &str, target: Target<'_>) -> Result<Answer, Refusal> {
     let media_type = text(&request, &CONTENT_TYPE).unwrap_or_default().split(';').next().unwrap_or_default();
     let media_type = MediaType(media_type.trim().to_owned());
     let bytes = body(request, MANIFEST_MAX).await?;
@@ -54,9 +51,10 @@ async fn put(
         Target::Tag(tag) => (Some(tag), Digest::of(&bytes)),
         Target::Digest(digest) => (None, checked(&bytes, digest)?),
     };
+    Room::of(shared, name, 0).await?.check(bytes.len() as u64)?;
     let document = Document::parse(&media_type, &bytes)?;
     let manifest = StoredManifest { digest: digest.clone(), media_type, bytes };
-    backend.put_manifest(name, tag, &manifest, &document.parts()).await?;
+    shared.backend.put_manifest(name, tag, &manifest, &document.parts()).await?;
     let answer = header(empty(201), LOCATION, &format!("/v2/{name}/manifests/{digest}"));
     let answer = header(answer, CONTENT_DIGEST, &digest.to_string());
     Ok(match document.subject() {
