@@ -15,6 +15,8 @@ mod caching;
 mod check;
 #[path = "e2e/containers.rs"]
 mod containers;
+#[path = "e2e/copying.rs"]
+mod copying;
 #[path = "e2e/errors.rs"]
 mod errors;
 #[path = "e2e/harness.rs"]

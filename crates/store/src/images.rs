@@ -84,12 +84,13 @@ impl Store {
         Ok(removed > 0)
     }
 
-    /// Forgets an image and all its names; its blobs stay until they are pruned. `false` when there is none.
-    pub fn remove_image(&self, digest: &Digest) -> Result<bool> {
+    /// Forgets an image that has no name left; its blobs stay until they are pruned. `false` when there is none, or when it has
+    /// a name: another process may have given it one a moment ago.
+    pub fn remove_unnamed(&self, digest: &Digest) -> Result<bool> {
+        let sql = "DELETE FROM images WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM tags WHERE digest = ?1)";
         let removed = self.db().write_durable(|c| {
             images_index::mark(c)?;
-            c.execute("DELETE FROM tags WHERE digest = ?1", [digest.to_string()])?;
-            c.execute("DELETE FROM images WHERE digest = ?1", [digest.to_string()])
+            c.execute(sql, [digest.to_string()])
         })?;
         images_index::write(self)?;
         Ok(removed > 0)

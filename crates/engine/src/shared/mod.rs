@@ -118,6 +118,10 @@ impl Blobs for Watched {
             }
         })))
     }
+
+    fn sources(&self) -> usize {
+        self.place.sources()
+    }
 }
 
 impl SharedCaches {

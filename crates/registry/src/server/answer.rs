@@ -69,6 +69,16 @@ impl Refusal {
         self.status
     }
 
+    /// What may be shown to anyone.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// A header of the answer.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// What went wrong in here, for the log.
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
@@ -126,9 +136,14 @@ pub(super) fn header(mut answer: Answer, name: HeaderName, value: &str) -> Answe
 
 /// The first value of `name` in the query, decoded.
 pub(super) fn query<B>(request: &Request<B>, name: &str) -> Option<String> {
+    queries(request, name).next()
+}
+
+/// Every value of `name` in the query, decoded.
+pub(super) fn queries<B>(request: &Request<B>, name: &str) -> impl Iterator<Item = String> {
     let text = request.uri().query().unwrap_or_default();
-    let mut pairs = url::form_urlencoded::parse(text.as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    let pairs = url::form_urlencoded::parse(text.as_bytes());
+    pairs.filter(move |(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// A request header as text.

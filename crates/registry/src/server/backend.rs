@@ -48,12 +48,12 @@ pub trait Backend: Debug + Send + Sync {
     /// The manifest of a tag or digest.
     async fn manifest(&self, name: &str, target: Target<'_>) -> Result<Option<StoredManifest>, Refusal>;
 
-    /// Keeps a manifest whose digest is right, under `tag` too if there is one. Refused as `MANIFEST_BLOB_UNKNOWN`, with
-    /// nothing kept, when one of its `parts` is not in the repository.
+    /// Keeps a manifest whose digest is right, under these tags too. Refused as `MANIFEST_BLOB_UNKNOWN`, with nothing kept,
+    /// when one of its `parts` is not in the repository.
     async fn put_manifest(
         &self,
         name: &str,
-        tag: Option<&str>,
+        tags: &[String],
         manifest: &StoredManifest,
         parts: &[Part],
     ) -> Result<(), Refusal>;
@@ -90,6 +90,11 @@ pub trait Backend: Debug + Send + Sync {
     /// Whether something could be put now; refused with the reason when not.
     async fn ready(&self) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    /// What is here, without asking another registry: what the pages show. `None` when that is everything.
+    fn kept(&self) -> Option<&dyn Backend> {
+        None
     }
 
     /// Begins an upload into a repository whose digest will most likely be of this algorithm.

@@ -7,14 +7,19 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use hyper::{Method, Request};
 
-use super::answer::{Answer, CONTENT_DIGEST, Refusal, body, empty, head, header, text, with_body};
+use super::answer::{Answer, CONTENT_DIGEST, Refusal, body, empty, head, header, queries, text, with_body};
 use super::quota::Room;
+use super::route::{invalid_tag, is_tag};
 use super::{Backend, Document, Shared, StoredManifest};
+
+/// Tags that come with one manifest: the spec asks for ten.
+const TAGS_MAX: usize = 64;
 
 /// distribution-spec: registries should take manifests of 4 MiB; more is refused.
 const MANIFEST_MAX: usize = 4 * 1024 * 1024;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 pub(super) async fn respond(
     shared: &Shared,
@@ -46,21 +51,37 @@ async fn read(backend: &dyn Backend, is_head: bool, name: &str, target: Target<'
 async fn put(shared: &Shared, request: Request<Incoming>, name: &str, target: Target<'_>) -> Result<Answer, Refusal> {
     let media_type = text(&request, &CONTENT_TYPE).unwrap_or_default().split(';').next().unwrap_or_default();
     let media_type = MediaType(media_type.trim().to_owned());
+    let tags = tags(&request);
     let bytes = body(request, MANIFEST_MAX).await?;
-    let (tag, digest) = match target {
-        Target::Tag(tag) => (Some(tag), Digest::of(&bytes)),
-        Target::Digest(digest) => (None, checked(&bytes, digest)?),
+    let (tags, digest) = match target {
+        Target::Tag(tag) => (vec![tag.to_owned()], Digest::of(&bytes)),
+        Target::Digest(digest) => (tags?, checked(&bytes, digest)?),
     };
     Room::of(shared, name, 0).await?.check(bytes.len() as u64)?;
     let document = Document::parse(&media_type, &bytes)?;
     let manifest = StoredManifest { digest: digest.clone(), media_type, bytes };
-    shared.backend.put_manifest(name, tag, &manifest, &document.parts()).await?;
-    let answer = header(empty(201), LOCATION, &format!("/v2/{name}/manifests/{digest}"));
-    let answer = header(answer, CONTENT_DIGEST, &digest.to_string());
+    shared.backend.put_manifest(name, &tags, &manifest, &document.parts()).await?;
+    let mut answer = header(empty(201), LOCATION, &format!("/v2/{name}/manifests/{digest}"));
+    answer = header(answer, CONTENT_DIGEST, &digest.to_string());
+    if matches!(target, Target::Digest(_)) && !tags.is_empty() {
+        answer = header(answer, OCI_TAG, &tags.join(", "));
+    }
     Ok(match document.subject() {
         Some(subject) => header(answer, OCI_SUBJECT, &subject.digest.to_string()),
         None => answer,
     })
+}
+
+/// The tags that come with a manifest put by digest: `?tag=1.2&tag=1`.
+fn tags(request: &Request<Incoming>) -> Result<Vec<String>, Refusal> {
+    let tags: Vec<String> = queries(request, "tag").collect();
+    if tags.len() > TAGS_MAX {
+        return Err(Refusal::new(414, "UNSUPPORTED", format!("more than {TAGS_MAX} tags")));
+    }
+    match tags.iter().all(|tag| is_tag(tag)) {
+        true => Ok(tags),
+        false => Err(invalid_tag()),
+    }
 }
 
 fn checked(bytes: &Bytes, expected: &Digest) -> Result<Digest, Refusal> {

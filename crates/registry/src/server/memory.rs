@@ -69,7 +69,7 @@ impl Backend for MemoryBackend {
     async fn put_manifest(
         &self,
         name: &str,
-        tag: Option<&str>,
+        tags: &[String],
         manifest: &StoredManifest,
         parts: &[Part],
     ) -> Result<(), Refusal> {
@@ -81,8 +81,8 @@ impl Backend for MemoryBackend {
         contents.bytes.entry(digest.clone()).or_insert_with(|| bytes.clone());
         let repository = contents.repositories.entry(name.to_owned()).or_default();
         repository.manifests.insert(digest.clone(), media_type.clone());
-        if let Some(tag) = tag {
-            repository.tags.insert(tag.to_owned(), digest.clone());
+        for tag in tags {
+            repository.tags.insert(tag.clone(), digest.clone());
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper::Method;
 
+use super::page;
 use super::route::Route;
 
 /// Upper bounds of the histogram of latencies, in seconds: from a manifest in memory to a large upload.
@@ -20,6 +21,7 @@ pub(super) fn class(path: &str) -> &'static str {
         "/healthz" | "/readyz" => return "health",
         "/metrics" => return "metrics",
         "/token" => return "token",
+        path if page::has(path) => return "page",
         _ => {}
     }
     match Route::parse(path) {

@@ -16,6 +16,7 @@ mod manifests;
 mod memory;
 mod metrics;
 mod pace;
+mod page;
 mod paging;
 mod peer;
 mod quota;
@@ -130,8 +131,9 @@ impl Server {
         let (stop, stopping) = watch::channel(());
         let guard = options.guard.clone().unwrap_or_else(|| Guard::of_test(&options));
         let gate = Gate::new(&guard.auth, guard.clock.clone())?;
-        let (front, sessions, read_only) = (Front::new(&guard)?, Sessions::default(), options.read_only);
-        let shared = Arc::new(Shared { addr, backend, gate, front, sessions, read_only, log });
+        let (front, read_only) = (Front::new(&guard)?, options.read_only);
+        let (sessions, pages) = (Sessions::default(), page::Pages::default());
+        let shared = Arc::new(Shared { addr, backend, gate, front, pages, sessions, read_only, log });
         let task = tokio::spawn(connection::accept(listener, shared.clone(), Service::Registry, stopping));
         Ok(Running { addr, shared, stop, task, watchers: JoinSet::new() })
     }
@@ -193,17 +195,23 @@ impl Drop for Running {
 
 /// What all requests share.
 struct Shared {
+    /// Where it listens.
     addr: SocketAddr,
     backend: Arc<dyn Backend>,
     gate: Gate,
     front: Front,
+    pages: page::Pages,
     sessions: Sessions,
     read_only: bool,
     log: Option<Mutex<Vec<Logged>>>,
 }
 
 async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Refusal> {
-    let route = Route::parse(request.uri().path())?;
+    let path = request.uri().path().to_owned();
+    if page::has(&path) {
+        return Ok(page::respond(shared, &request).await);
+    }
+    let route = Route::parse(&path)?;
     shared.gate.check(&request, &route)?;
     if shared.read_only && route.action(request.method()) != Action::Pull {
         return Err(Refusal::new(405, "UNSUPPORTED", "the registry is read-only"));

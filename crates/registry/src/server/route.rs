@@ -159,12 +159,20 @@ pub(super) fn is_name(name: &str) -> bool {
     name.bytes().all(plain) && format!("registry.invalid/{name}").parse::<Reference>().is_ok()
 }
 
-fn check_target(text: &str) -> Result<Target, Refusal> {
+pub(super) fn check_target(text: &str) -> Result<Target, Refusal> {
     if text.contains(':') {
         return digest_of(text).map(Target::Digest);
     }
-    let ok = !text.contains('@') && format!("registry.invalid/x:{text}").parse::<Reference>().is_ok();
-    if ok { Ok(Target::Tag(text.to_owned())) } else { Err(Refusal::new(400, "MANIFEST_INVALID", "invalid tag")) }
+    if is_tag(text) { Ok(Target::Tag(text.to_owned())) } else { Err(invalid_tag()) }
+}
+
+/// A tag by the spec's grammar.
+pub(super) fn is_tag(text: &str) -> bool {
+    !text.contains(['@', ':', '/']) && format!("registry.invalid/x:{text}").parse::<Reference>().is_ok()
+}
+
+pub(super) fn invalid_tag() -> Refusal {
+    Refusal::new(400, "MANIFEST_INVALID", "invalid tag")
 }
 
 #[cfg(test)]

@@ -183,8 +183,9 @@ async fn fill(
         bytes += length;
         room.check(bytes)?;
         left = left.checked_sub(length).ok_or_else(|| Refusal::new(400, "SIZE_INVALID", "longer than its range"))?;
-        upload.write(chunk).await?;
+        // Counted before it is written: whoever takes it keeps it, also when this request ends meanwhile.
         note(length);
+        upload.write(chunk).await?;
     }
     Ok(())
 }

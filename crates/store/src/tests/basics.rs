@@ -71,10 +71,11 @@ fn images_are_found_by_name_digest_and_prefix() {
     assert_eq!(store.images().unwrap().iter().map(|image| image.name.is_some()).collect::<Vec<_>>(), [true, false]);
     store.tag(&name, &two).unwrap();
     assert_eq!(store.resolve("app:1").unwrap().descriptor, two);
+    assert!(!store.remove_unnamed(&two.digest).unwrap(), "it has a name");
     assert!(store.untag(&name).unwrap());
     assert!(!store.untag(&name).unwrap());
     assert_eq!(store.images().unwrap().len(), 2);
-    assert!(store.remove_image(&two.digest).unwrap());
+    assert!(store.remove_unnamed(&two.digest).unwrap());
     assert_eq!(store.check(true).unwrap(), []);
 }
 

@@ -30,6 +30,7 @@ pub use self::rules::{Rule, Rules};
 use self::tokens::Tokens;
 pub use self::tokens::{TokenIssuer, TokenOptions};
 use super::answer::{Answer, Refusal};
+use super::page;
 use super::peer::Peer;
 use super::route::{Action, Route};
 use super::watched::{self, Watched};
@@ -175,6 +176,20 @@ impl Gate {
         if allowed { Ok(()) } else { Err(self.refusal(request, visitor, route, action)) }
     }
 
+    /// Refuses what a person may not look at: a repository, or the list of those that they may.
+    pub(super) fn check_page<B>(&self, request: &Request<B>, name: Option<&str>) -> Result<(), Refusal> {
+        let Some(visitor) = visitor(request) else { return Err(Refusal::internal("nobody was asked who it is")) };
+        let allowed = match name {
+            Some(name) => visitor.may_see(name),
+            None => visitor.user().is_some() || visitor.rules.know(&visitor.subject),
+        };
+        match &visitor.subject {
+            _ if allowed => Ok(()),
+            Subject::Anonymous if self.asks() => Err(self.unauthorized(request, None, None)),
+            _ => Err(Refusal::denied("requested access to the resource is denied")),
+        }
+    }
+
     /// The root and the catalog: for whoever may do anything at all. The root asks everybody to log in, because it is by
     /// its answer that clients know how to; whoever has a token for nobody in particular did.
     fn may_enter(&self, visitor: &Visitor, route: &Route) -> bool {
@@ -240,6 +255,8 @@ impl Gate {
 
     fn unauthorized<B>(&self, request: &Request<B>, scope: Option<&str>, error: Option<&str>) -> Refusal {
         let challenge = match &self.tokens {
+            // A browser knows no tokens.
+            _ if page::has(request.uri().path()) && self.logins.is_some() => basic_challenge(),
             Some(tokens) => tokens.challenge(&Peer::of(request), &host(request), scope, error),
             None => basic_challenge(),
         };
