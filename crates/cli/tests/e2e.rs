@@ -9,6 +9,8 @@
 mod base;
 #[path = "e2e/basics.rs"]
 mod basics;
+#[path = "e2e/cache_mounts.rs"]
+mod cache_mounts;
 #[path = "e2e/caching.rs"]
 mod caching;
 #[path = "e2e/check.rs"]
