@@ -10,6 +10,7 @@ mod manifests;
 mod memory;
 mod page;
 mod paging;
+mod proxy;
 mod referrers;
 mod route;
 mod sessions;
@@ -36,6 +37,7 @@ pub use self::answer::Refusal;
 pub use self::backend::{Backend, Part, StoredManifest, Upload};
 pub use self::document::Document;
 pub use self::memory::MemoryBackend;
+pub use self::proxy::{Notes, Proxy, ProxyOptions, UpstreamAddress};
 
 use self::answer::Answer;
 use self::gate::Gate;
@@ -220,7 +222,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, mut sto
 async fn respond(shared: &Shared, _peer: SocketAddr, request: Request<Incoming>) -> Answer {
     shared.note(&request);
     match dispatch(shared, request).await {
-        Ok(answer) => answer,
+        Ok(answer) => answer::warned(answer, shared.backend.warning()),
         Err(refusal) => refusal.answer(),
     }
 }
@@ -235,6 +237,9 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
     }
     let route = Route::parse(&path)?;
     shared.gate.check(&request, &route)?;
+    if answer::query(&request, "ns").is_some_and(|registry| !shared.backend.serves(&registry)) {
+        return Err(Refusal::new(404, "NAME_UNKNOWN", "this is no mirror of that registry"));
+    }
     if shared.read_only && route.action(request.method()) != Action::Pull {
         return Err(Refusal::new(405, "UNSUPPORTED", "the registry is read-only"));
     }
