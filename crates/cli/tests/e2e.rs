@@ -9,12 +9,16 @@
 mod base;
 #[path = "e2e/basics.rs"]
 mod basics;
+#[path = "e2e/cache_mounts.rs"]
+mod cache_mounts;
 #[path = "e2e/caching.rs"]
 mod caching;
 #[path = "e2e/check.rs"]
 mod check;
 #[path = "e2e/containers.rs"]
 mod containers;
+#[path = "e2e/copying.rs"]
+mod copying;
 #[path = "e2e/errors.rs"]
 mod errors;
 #[path = "e2e/harness.rs"]

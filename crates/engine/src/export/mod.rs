@@ -1,7 +1,7 @@
 //! Where results go: the store, registries, archives, directories.
 
 mod archive;
-mod docker;
+pub(crate) mod docker;
 mod tree;
 
 use std::sync::Arc;

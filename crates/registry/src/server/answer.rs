@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WARNI
 use hyper::{Request, Response, StatusCode};
 
 use super::Part;
+use super::pace::Paced;
 
 /// An answer. An error in its body cuts the connection: nobody takes what came for the whole.
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, cooper_oci::Error>>;
@@ -160,11 +161,9 @@ pub(super) fn text<'a, B>(request: &'a Request<B>, name: &HeaderName) -> Option<
 
 /// The whole body, of at most `limit` bytes.
 pub(super) async fn body(request: Request<Incoming>, limit: usize) -> Result<Bytes, Refusal> {
-    let mut body = request.into_body();
+    let mut body = Paced::of(request);
     let mut out = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::new(400, "UNSUPPORTED", "the body ended early"))?;
-        let Ok(chunk) = frame.into_data() else { continue };
+    while let Some(chunk) = body.next().await? {
         if out.len() + chunk.len() > limit {
             return Err(Refusal::new(413, "SIZE_INVALID", format!("more than {limit} bytes")));
         }
