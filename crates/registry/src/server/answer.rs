@@ -8,7 +8,7 @@ use futures::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WARNING};
 use hyper::{Request, Response, StatusCode};
 
 use super::Part;
@@ -132,6 +132,14 @@ pub(super) fn header(mut answer: Answer, name: HeaderName, value: &str) -> Answe
         answer.headers_mut().insert(name, value);
     }
     answer
+}
+
+/// Adds a warning for the people behind the client (distribution-spec, "Warnings").
+pub(super) fn warned(answer: Answer, warning: Option<String>) -> Answer {
+    match warning {
+        Some(text) => header(answer, WARNING, &format!("299 - \"{}\"", text.replace(['"', '\\'], ""))),
+        None => answer,
+    }
 }
 
 /// The first value of `name` in the query, decoded.

@@ -19,6 +19,7 @@ mod pace;
 mod page;
 mod paging;
 mod peer;
+mod proxy;
 mod quota;
 mod referrers;
 mod route;
@@ -49,6 +50,7 @@ pub use self::guard::Guard;
 pub use self::limits::{Limits, Quotas};
 pub use self::log::{AccessLog, LogFormat, LogOpener};
 pub use self::memory::MemoryBackend;
+pub use self::proxy::{Notes, Proxy, ProxyOptions, UpstreamAddress};
 pub use self::tls::TlsOptions;
 
 use self::answer::Answer;
@@ -213,6 +215,9 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
     }
     let route = Route::parse(&path)?;
     shared.gate.check(&request, &route)?;
+    if answer::query(&request, "ns").is_some_and(|registry| !shared.backend.serves(&registry)) {
+        return Err(Refusal::new(404, "NAME_UNKNOWN", "this is no mirror of that registry"));
+    }
     if shared.read_only && route.action(request.method()) != Action::Pull {
         return Err(Refusal::new(405, "UNSUPPORTED", "the registry is read-only"));
     }
