@@ -10,10 +10,11 @@ use cooper_oci::{
     BlobSink, Blobs, CopyOptions, Descriptor, Digest, Document, Layout, Platform, Progress, Reference, Target, choose,
     copy, parse_document, read_all, read_archive,
 };
-use cooper_registry::{Client, Repository};
+use cooper_registry::Repository;
 
 use crate::error::{from_oci, from_store};
 use crate::export::{Format, docker, write_archive};
+use crate::homes::{self, Seen};
 use crate::location::Location;
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Result, StepId, StepState};
 
@@ -79,10 +80,11 @@ async fn one(engine: &Engine, work: &Carry, step: StepId, events: &dyn EventSink
         None => source.image.clone(),
     };
     let destination = Destination::open(engine, work, &what)?;
-    let told = told();
-    let options = CopyOptions { progress: Some(told.sink()), ..CopyOptions::default() };
+    let (told, seen) = (told(), Seen::default());
+    let options = CopyOptions { progress: Some(seen.noting(Some(told.sink()))), ..CopyOptions::default() };
     let copying = destination.take(&image, &source, &options, &what);
     told.pass_on(copying, step, events).await?;
+    seen.remember(&engine.store, work.from.registry().into_iter().chain(work.to.registry()));
     let referrers = match work.referrers {
         true => destination.referrers(&image, &source, &what).await?,
         false => 0,
@@ -194,7 +196,7 @@ enum Destination<'a> {
 impl<'a> Destination<'a> {
     fn open(engine: &'a Engine, work: &Carry, what: &str) -> Result<Self> {
         Ok(match &work.to {
-            Location::Registry(reference) => Self::Registry(mounting(&engine.client, reference, &work.from)),
+            Location::Registry(reference) => Self::Registry(homes::repository(engine, reference, work.from.registry())),
             Location::Store(name) => Self::Store(engine, parse_name(name, what)?),
             Location::Layout(dir, name) => {
                 Self::Layout(Layout::create(dir).map_err(|e| from_oci(e, what))?, name.clone())
@@ -350,18 +352,6 @@ async fn documents(blobs: &dyn Blobs, image: &Descriptor) -> cooper_oci::Result<
         }
     }
     Ok(out)
-}
-
-/// The destination; blobs are mounted from the source if that is the same registry.
-fn mounting(client: &Client, to: &Reference, from: &Location) -> Repository {
-    let repository = client.repository(to);
-    match from {
-        Location::Registry(from) if from.registry() == to.registry() => {
-            let neighbour = from.repository().to_owned();
-            repository.with_mounts(Arc::new(move |_| vec![neighbour.clone()]))
-        }
-        _ => repository,
-    }
 }
 
 /// The full name of a layout's entry: the one given, or the source's with the tag given.

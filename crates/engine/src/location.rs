@@ -27,6 +27,16 @@ pub enum Location {
     Daemon(String),
 }
 
+impl Location {
+    /// The name at a registry, if it is one.
+    pub(crate) fn registry(&self) -> Option<&Reference> {
+        match self {
+            Self::Registry(reference) => Some(reference),
+            _ => None,
+        }
+    }
+}
+
 /// The kinds that are no registry.
 const SCHEMES: [&str; 5] = ["store", "oci", "oci-archive", "docker-archive", "docker-daemon"];
 
