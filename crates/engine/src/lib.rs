@@ -17,6 +17,7 @@ mod explain;
 mod export;
 mod files;
 mod filesystem;
+mod homes;
 mod join;
 mod journal;
 mod location;

@@ -81,8 +81,29 @@ pub trait Backend: Debug + Send + Sync {
     /// Takes a blob out of a repository; `false` when it is not there.
     async fn delete_blob(&self, name: &str, digest: &Digest) -> Result<bool, Refusal>;
 
+    /// The bytes of a repository, for its quota: each manifest, config and layer once, and what came and has no manifest
+    /// yet. What is said here sees the tagged images only.
+    async fn repository_size(&self, name: &str) -> Result<u64, Refusal> {
+        super::quota::size_by_tags(self, name).await
+    }
+
+    /// Whether something could be put now; refused with the reason when not.
+    async fn ready(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// What is here, without asking another registry: what the pages show. `None` when that is everything.
     fn kept(&self) -> Option<&dyn Backend> {
+        None
+    }
+
+    /// Whether images of `registry` may be asked for here, as a mirror of it is asked (`?ns=`).
+    fn serves(&self, _registry: &str) -> bool {
+        true
+    }
+
+    /// What whoever reads should know: a cache whose upstream gives no answer says that it is one.
+    fn warning(&self) -> Option<String> {
         None
     }
 

@@ -21,7 +21,7 @@ pub(super) async fn respond(shared: &Shared, request: &Request<Incoming>) -> Res
         let found = shared.backend.repositories(after.as_deref(), CHUNK).await?;
         let is_last = found.len() < CHUNK;
         after = found.last().cloned();
-        names.extend(found.into_iter().filter(|name| shared.gate.may_pull(request, name)));
+        names.extend(found.into_iter().filter(|name| shared.gate.may_see(request, name)));
         if is_last {
             break;
         }

@@ -46,6 +46,13 @@ impl Backend for MemoryBackend {
         Ok(following(&self.lock().repositories, after, limit))
     }
 
+    async fn repository_size(&self, name: &str) -> Result<u64, Refusal> {
+        let contents = self.lock();
+        let Some(repository) = contents.repositories.get(name) else { return Ok(0) };
+        let held = repository.blobs.iter().chain(repository.manifests.keys());
+        Ok(held.filter_map(|digest| contents.bytes.get(digest)).map(|bytes| bytes.len() as u64).sum())
+    }
+
     async fn tags(&self, name: &str, after: Option<&str>, limit: usize) -> Result<Option<Vec<String>>, Refusal> {
         Ok(self.lock().repositories.get(name).map(|repository| following(&repository.tags, after, limit)))
     }

@@ -3,41 +3,60 @@
 mod answer;
 mod backend;
 mod blobs;
+mod buckets;
 mod catalog;
+mod connection;
 mod document;
+mod front;
 mod gate;
+mod guard;
+mod limits;
+mod log;
 mod manifests;
 mod memory;
+mod metrics;
+mod pace;
 mod page;
 mod paging;
+mod peer;
+mod proxy;
+mod quota;
 mod referrers;
 mod route;
 mod sessions;
 mod tags;
+mod tls;
 mod uploads;
+mod watched;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::header::HeaderName;
 use hyper::{Method, Request};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::answer::Refusal;
 pub use self::backend::{Backend, Part, StoredManifest, Upload};
 pub use self::document::Document;
+pub use self::gate::{AuthOptions, Rule, Rules, TokenIssuer, TokenOptions, Users, new_signing_key};
+pub use self::guard::Guard;
+pub use self::limits::{Limits, Quotas};
+pub use self::log::{AccessLog, LogFormat, LogOpener};
 pub use self::memory::MemoryBackend;
+pub use self::proxy::{Notes, Proxy, ProxyOptions, UpstreamAddress};
+pub use self::tls::TlsOptions;
 
 use self::answer::Answer;
+use self::connection::Service;
+use self::front::Front;
 use self::gate::Gate;
 use self::route::{Action, Route};
 use self::sessions::Sessions;
@@ -45,22 +64,21 @@ use crate::{Error, ErrorKind, Result};
 
 /// Requests kept in the log; a test makes hundreds.
 const LOG_MAX: usize = 10_000;
-/// A client that takes longer to send its headers is cut off.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes held of a request's headers, and of an answer before more of it is read: with hundreds of slow clients this is what
-/// memory goes into.
-const BUFFER_MAX: usize = 64 * 1024;
+/// By this old clients of Docker know that they found a registry.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 /// How a [`Server`] behaves.
 #[derive(Clone, Default)]
 pub struct ServerOptions {
-    /// User name and password; anyone may do anything without.
+    /// User name and password, for tests of clients; anyone may do anything without.
     pub auth: Option<(String, String)>,
     /// Ask for tokens from this server's own token service instead of Basic.
     pub token_auth: bool,
     /// Refuse whatever would change something.
     pub read_only: bool,
+    /// How the server guards itself; `auth` and `token_auth` mean nothing beside it.
+    pub guard: Option<Guard>,
 }
 
 impl fmt::Debug for ServerOptions {
@@ -69,6 +87,7 @@ impl fmt::Debug for ServerOptions {
             .field("auth", &self.auth.is_some())
             .field("token_auth", &self.token_auth)
             .field("read_only", &self.read_only)
+            .field("guard", &self.guard)
             .finish()
     }
 }
@@ -116,12 +135,13 @@ impl Server {
         let failed = |e: std::io::Error| Error::new(ErrorKind::Io, "failed to look at a port").with_source(e);
         let addr = listener.local_addr().map_err(failed)?;
         let (stop, stopping) = watch::channel(());
-        let read_only = options.read_only;
-        let gate = Gate::new(options, addr);
+        let guard = options.guard.clone().unwrap_or_else(|| Guard::of_test(&options));
+        let gate = Gate::new(&guard.auth, guard.clock.clone())?;
+        let (front, read_only) = (Front::new(&guard)?, options.read_only);
         let (sessions, pages) = (Sessions::default(), page::Pages::default());
-        let shared = Arc::new(Shared { backend, gate, addr, pages, sessions, read_only, log });
-        let task = tokio::spawn(accept(listener, shared.clone(), stopping));
-        Ok(Running { addr, shared, stop, task })
+        let shared = Arc::new(Shared { addr, backend, gate, front, pages, sessions, read_only, log });
+        let task = tokio::spawn(connection::accept(listener, shared.clone(), Service::Registry, stopping));
+        Ok(Running { addr, shared, stop, task, watchers: JoinSet::new() })
     }
 }
 
@@ -131,6 +151,8 @@ pub struct Running {
     shared: Arc<Shared>,
     stop: watch::Sender<()>,
     task: JoinHandle<()>,
+    /// Ports for those who watch it; closed when dropped.
+    watchers: JoinSet<()>,
 }
 
 impl fmt::Debug for Running {
@@ -151,6 +173,12 @@ impl Running {
         log.unwrap_or_default()
     }
 
+    /// Answers `/metrics`, `/healthz` and `/readyz` by another port as well, in plain HTTP, as long as the server runs.
+    pub fn serve_metrics(&mut self, listener: TcpListener) {
+        let stopping = self.stop.subscribe();
+        self.watchers.spawn(connection::accept(listener, self.shared.clone(), Service::Metrics, stopping));
+    }
+
     /// Stops, with every connection.
     pub async fn shutdown(mut self) {
         self.task.abort();
@@ -159,6 +187,7 @@ impl Running {
 
     /// Takes no more connections, lets the requests that run end for at most `limit`, then stops. Whether all of them ended.
     pub async fn drain(mut self, limit: Duration) -> bool {
+        self.shared.front.draining.store(true, Ordering::Release);
         let _ = self.stop.send(());
         tokio::time::timeout(limit, &mut self.task).await.is_ok()
     }
@@ -172,86 +201,39 @@ impl Drop for Running {
 
 /// What all requests share.
 struct Shared {
-    backend: Arc<dyn Backend>,
-    gate: Gate,
     /// Where it listens.
     addr: SocketAddr,
+    backend: Arc<dyn Backend>,
+    gate: Gate,
+    front: Front,
     pages: page::Pages,
     sessions: Sessions,
     read_only: bool,
     log: Option<Mutex<Vec<Logged>>>,
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<()>) {
-    // Dropped with this task: aborts the connections.
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => { connections.spawn(serve(stream, peer, shared.clone(), stopping.clone())); }
-                // Out of file descriptors, most likely: give others time to close.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            },
-            Some(_) = connections.join_next() => {}
-            _ = stopping.changed() => break,
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, mut stopping: watch::Receiver<()>) {
-    let service = service_fn(move |request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(respond(&shared, peer, request).await) }
-    });
-    let mut connection = pin!(
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS_TIMEOUT)
-            .max_buf_size(BUFFER_MAX)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    // A broken connection is the client's affair.
-    tokio::select! {
-        _ = &mut connection => {}
-        _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
-}
-
-async fn respond(shared: &Shared, _peer: SocketAddr, request: Request<Incoming>) -> Answer {
-    shared.note(&request);
-    match dispatch(shared, request).await {
-        Ok(answer) => answer,
-        Err(refusal) => refusal.answer(),
-    }
-}
-
 async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Refusal> {
     let path = request.uri().path().to_owned();
-    if path == gate::TOKEN_PATH {
-        return shared.gate.token(request).await;
-    }
     if page::has(&path) {
         return Ok(page::respond(shared, &request).await);
     }
     let route = Route::parse(&path)?;
     shared.gate.check(&request, &route)?;
+    if answer::query(&request, "ns").is_some_and(|registry| !shared.backend.serves(&registry)) {
+        return Err(Refusal::new(404, "NAME_UNKNOWN", "this is no mirror of that registry"));
+    }
     if shared.read_only && route.action(request.method()) != Action::Pull {
         return Err(Refusal::new(405, "UNSUPPORTED", "the registry is read-only"));
     }
     let backend = &*shared.backend;
     match route {
-        Route::Root if reads(request.method()) => Ok(answer::empty(200)),
+        Route::Root if reads(request.method()) => Ok(answer::header(answer::empty(200), API_VERSION, "registry/2.0")),
         Route::Root => Err(Refusal::method()),
         Route::Catalog => catalog::respond(shared, &request).await,
         Route::Blob { name, digest } => blobs::respond(backend, &request, &name, &digest).await,
         Route::Uploads { name } => uploads::open(shared, request, &name).await,
         Route::Upload { name, id } => uploads::go_on(shared, request, &name, &id).await,
-        Route::Manifest { name, target } => manifests::respond(backend, request, &name, target.as_oci()).await,
+        Route::Manifest { name, target } => manifests::respond(shared, request, &name, target.as_oci()).await,
         Route::Tags { name } => tags::respond(backend, &request, &name).await,
         Route::Referrers { name, digest } => referrers::respond(backend, &request, &name, &digest).await,
     }

@@ -22,13 +22,32 @@ impl Target {
 }
 
 /// What a request does to a repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Action {
     Pull,
     /// Adds; taking an upload back is part of pushing.
     Push,
     /// Takes away what is there.
     Delete,
+}
+
+impl Action {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
+
+    /// The word of token scopes and of rules.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The action of that name.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
 }
 
 /// One of the spec's endpoints.

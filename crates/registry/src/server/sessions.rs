@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::gate::secret_id;
+use super::buckets::Client;
+use super::gate::{secret_id, too_many};
+use super::limits::Limits;
 use super::{Refusal, Upload};
-
-/// Uploads open at once; more is a client that never finishes any.
-const OPEN_MAX: usize = 256;
 
 /// An upload that nobody touched for so long makes room for others.
 const IDLE_MAX: Duration = Duration::from_secs(3600);
+/// When to ask again for an upload.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The uploads that are open, by id.
 #[derive(Debug, Default)]
@@ -21,9 +22,17 @@ pub(super) struct Sessions {
     open: Mutex<HashMap<String, Arc<Session>>>,
 }
 
+/// Who opened an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) client: Client,
+    pub(super) user: Option<String>,
+}
+
 /// One upload. Ids are secrets: who does not know one cannot go on with it.
 pub(super) struct Session {
     name: String,
+    owner: Owner,
     size: AtomicU64,
     used: Mutex<Instant>,
     /// Empty once it is ended.
@@ -42,15 +51,23 @@ fn unknown() -> Refusal {
 
 impl Sessions {
     /// Gives the upload an id.
-    pub(super) fn open(&self, name: &str, upload: Box<dyn Upload>) -> Result<String, Refusal> {
+    pub(super) fn open(
+        &self,
+        name: &str,
+        owner: Owner,
+        upload: Box<dyn Upload>,
+        limits: &Limits,
+    ) -> Result<String, Refusal> {
         let id = secret_id().ok_or_else(|| Refusal::internal("no random numbers"))?;
         let mut open = self.lock();
         open.retain(|_, session| !session.is_idle());
-        if open.len() >= OPEN_MAX {
-            return Err(Refusal::new(429, "TOOMANYREQUESTS", "too many uploads are open"));
+        let own = open.values().filter(|session| session.owner.client == owner.client).count();
+        if open.len() >= limits.uploads || own >= limits.uploads_per_client {
+            return Err(too_many("too many uploads are open", RETRY));
         }
         let session = Session {
             name: name.to_owned(),
+            owner,
             size: AtomicU64::new(0),
             used: Mutex::new(Instant::now()),
             upload: tokio::sync::Mutex::new(Some(upload)),
@@ -59,9 +76,20 @@ impl Sessions {
         Ok(id)
     }
 
-    /// An open upload. It is known only in the repository it was opened for.
-    pub(super) fn find(&self, name: &str, id: &str) -> Result<Arc<Session>, Refusal> {
-        self.lock().get(id).filter(|session| session.name == name).cloned().ok_or_else(unknown)
+    /// An open upload. It is known only in the repository it was opened for, and to the user who did; addresses may change.
+    pub(super) fn find(&self, name: &str, id: &str, owner: &Owner) -> Result<Arc<Session>, Refusal> {
+        let is_own = |session: &&Arc<Session>| session.name == name && session.owner.user == owner.user;
+        self.lock().get(id).filter(is_own).cloned().ok_or_else(unknown)
+    }
+
+    /// Uploads that are open.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Bytes that came so far into uploads of a repository.
+    pub(super) fn size_of(&self, name: &str) -> u64 {
+        self.lock().values().filter(|session| session.name == name).map(|session| session.size()).sum()
     }
 
     /// Forgets an upload; what came of it goes with the last request that works on it.

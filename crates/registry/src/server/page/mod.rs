@@ -30,7 +30,8 @@ use self::frame::{Frame, POLICY, document, nothing};
 use self::place::{Place, View};
 use self::read::{DOCUMENT_MAX, Reader, Summaries};
 use super::answer::{Answer, empty, head, header, text, with_body};
-use super::route::{Route, Target};
+use super::peer::Peer;
+use super::route::Target;
 use super::{Document, Refusal, Shared, reads};
 
 /// What pages remember between requests.
@@ -69,28 +70,19 @@ impl Shown {
 
 /// Answers a request for a page.
 pub(super) async fn respond(shared: &Shared, request: &Request<Incoming>) -> Answer {
-    let address = Address::new(request.headers(), shared.addr, false);
+    let address = Address::new(request.headers(), shared.addr, Peer::of(request).secure);
     if !reads(request.method()) {
         return send(request, &address, &Shown::nothing(405, "Not possible", "Pages can only be read."), None);
     }
     let place = Place::parse(request.uri().path(), request.uri().query().unwrap_or_default());
     let Some(place) = place else { return send(request, &address, &Shown::missing(), None) };
-    if let Err(refusal) = admit(shared, request, &place) {
+    if let Err(refusal) = shared.gate.check_page(request, place.name()) {
         return refuse(request, &address, &refusal);
     }
     match show(shared, request, &address, place).await {
         Ok(shown) => send(request, &address, &shown.unwrap_or_else(Shown::missing), None),
         Err(refusal) => refuse(request, &address, &refusal),
     }
-}
-
-/// As for the requests that read the same by the specification.
-fn admit(shared: &Shared, request: &Request<Incoming>, place: &Place) -> Result<(), Refusal> {
-    let route = match place.name() {
-        Some(name) => Route::Tags { name: name.to_owned() },
-        None => Route::Root,
-    };
-    shared.gate.check(request, &route)
 }
 
 /// Who may log in is asked to; whoever may not see something is told that it does not exist.
@@ -115,7 +107,7 @@ async fn show(
     let mut reader = Reader::new(backend, &shared.pages.summaries);
     match place {
         Place::Front { query, last } => {
-            let may_pull = |name: &str| shared.gate.may_pull(request, name);
+            let may_pull = |name: &str| shared.gate.may_see(request, name);
             let front = reader.front(&query, last, &may_pull).await?;
             let content = front::page(&front, &address.host);
             Ok(Some(Shown { query, ..Shown::new(front::title(&front), content) }))
