@@ -39,6 +39,10 @@ mod registries;
 mod repositories;
 #[path = "e2e/run_options.rs"]
 mod run_options;
+#[path = "e2e/serve.rs"]
+mod serve;
+#[path = "e2e/serving.rs"]
+mod serving;
 #[path = "e2e/shared_caches.rs"]
 mod shared_caches;
 #[path = "e2e/sources.rs"]

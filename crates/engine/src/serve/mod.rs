@@ -16,6 +16,8 @@ mod names;
 mod reading;
 mod shown;
 mod tend;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
