@@ -41,6 +41,8 @@ mod repositories;
 mod run_options;
 #[path = "e2e/serve.rs"]
 mod serve;
+#[path = "e2e/serve_guard.rs"]
+mod serve_guard;
 #[path = "e2e/serving.rs"]
 mod serving;
 #[path = "e2e/shared_caches.rs"]
