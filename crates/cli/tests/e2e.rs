@@ -41,6 +41,10 @@ mod repositories;
 mod run_options;
 #[path = "e2e/serve.rs"]
 mod serve;
+#[path = "e2e/serve_page.rs"]
+mod serve_page;
+#[path = "e2e/serve_proxy.rs"]
+mod serve_proxy;
 #[path = "e2e/serving.rs"]
 mod serving;
 #[path = "e2e/shared_caches.rs"]

@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP, nor of what is in the store.
 
 mod args;
+mod proxy;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,9 +27,13 @@ pub(crate) async fn run(args: &Serve, at: &Surroundings) -> CommandResult {
     let store = open::store(at)?;
     let listener = listen(args).await?;
     let address = listener.local_addr().map_err(|error| cannot_listen(args, error))?;
-    let names = Names::new(names(args, address), !args.pushed_only);
+    let names = match args.proxy.is_set() {
+        true => Names::new([], false),
+        false => Names::new(names(args, address), !args.pushed_only),
+    };
     let backend = StoreBackend::new(store, names);
-    let running = Server::serve(listener, Arc::new(backend.clone()), args.options())?;
+    let served = proxy::around(&backend, args, address, at).await?;
+    let running = Server::serve(listener, served, args.options())?;
     output::data(&format!("serving http://{address}\n"))?;
     tokio::select! {
         () = ends.wait() => {}
