@@ -43,6 +43,10 @@ mod run_options;
 mod serve;
 #[path = "e2e/serve_guard.rs"]
 mod serve_guard;
+#[path = "e2e/serve_page.rs"]
+mod serve_page;
+#[path = "e2e/serve_proxy.rs"]
+mod serve_proxy;
 #[path = "e2e/serving.rs"]
 mod serving;
 #[path = "e2e/shared_caches.rs"]
