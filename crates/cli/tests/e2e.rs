@@ -9,6 +9,8 @@
 mod base;
 #[path = "e2e/basics.rs"]
 mod basics;
+#[path = "e2e/bucket.rs"]
+mod bucket;
 #[path = "e2e/cache_mounts.rs"]
 mod cache_mounts;
 #[path = "e2e/caching.rs"]
@@ -21,6 +23,8 @@ mod containers;
 mod errors;
 #[path = "e2e/harness.rs"]
 mod harness;
+#[path = "e2e/object_caches.rs"]
+mod object_caches;
 #[path = "e2e/outputs.rs"]
 mod outputs;
 #[path = "e2e/parallel.rs"]
@@ -37,6 +41,10 @@ mod registries;
 mod repositories;
 #[path = "e2e/run_options.rs"]
 mod run_options;
+#[path = "e2e/runner.rs"]
+mod runner;
+#[path = "e2e/service.rs"]
+mod service;
 #[path = "e2e/shared_caches.rs"]
 mod shared_caches;
 #[path = "e2e/sources.rs"]

@@ -63,7 +63,9 @@ impl Store {
             note_use(c, &id, name, self.now())?;
             let sql = "INSERT OR REPLACE INTO cache_mount_copies(id, of) VALUES(?1, ?2)";
             c.prepare_cached(sql)?.execute(params![id, digest.to_string()])?;
-            let flags = if target.exists() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+            // An empty directory is replaced everywhere; two are exchanged where the filesystem can.
+            let has_files = fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_some());
+            let flags = if has_files { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
             rustix::fs::renameat_with(CWD, fresh, CWD, &target, flags).map_err(refused("rename to", &target))?;
             Ok(true)
         })
