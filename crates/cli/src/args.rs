@@ -60,6 +60,7 @@ pub(crate) enum Command {
     Load(commands::load::Load),
     Run(Box<commands::run::Run>),
     Explain(commands::explain::Explain),
+    Serve(commands::serve::Serve),
     Store(commands::store::Store),
     Doctor(commands::doctor::Doctor),
     Version(commands::version::Version),

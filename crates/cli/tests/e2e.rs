@@ -19,6 +19,8 @@ mod caching;
 mod check;
 #[path = "e2e/containers.rs"]
 mod containers;
+#[path = "e2e/copying.rs"]
+mod copying;
 #[path = "e2e/errors.rs"]
 mod errors;
 #[path = "e2e/harness.rs"]
@@ -43,8 +45,12 @@ mod repositories;
 mod run_options;
 #[path = "e2e/runner.rs"]
 mod runner;
+#[path = "e2e/serve.rs"]
+mod serve;
 #[path = "e2e/service.rs"]
 mod service;
+#[path = "e2e/serving.rs"]
+mod serving;
 #[path = "e2e/shared_caches.rs"]
 mod shared_caches;
 #[path = "e2e/sources.rs"]

@@ -11,7 +11,7 @@ mod client;
 pub mod server;
 
 pub use client::{
-    Client, ClientOptions, Clock, HostTls, Mounts, Proxies, Repository, ServiceRequest, WebAnswer, WebRequest,
+    Client, ClientOptions, Clock, HostTls, Mounts, Proxies, Repository, ServiceRequest, Warn, WebAnswer, WebRequest,
 };
 pub use credentials::{Anonymous, CredentialSource, Credentials, Fixed};
 pub use error::{Error, ErrorKind, Result};

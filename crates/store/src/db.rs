@@ -38,6 +38,7 @@ const SCHEMA: &[&str] = &[
     crate::images::SCHEMA,
     crate::layer_rows::SCHEMA,
     crate::leases::SCHEMA,
+    crate::links::SCHEMA,
     crate::records::SCHEMA,
 ];
 

@@ -23,6 +23,7 @@ pub(crate) mod pull;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod serve;
 pub(crate) mod store;
 pub(crate) mod tag;
 pub(crate) mod tags;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
         Command::Load(args) => load::run(&args, at).await,
         Command::Run(args) => run::run(*args, at).await,
         Command::Explain(args) => explain::run(&args, at).await,
+        Command::Serve(args) => serve::run(&args, at).await,
         Command::Store(args) => store::run(&args, at),
         Command::Doctor(args) => doctor::run(&args, at),
         Command::Version(args) => version::run(&args),

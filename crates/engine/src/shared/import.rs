@@ -123,6 +123,10 @@ impl Blobs for Watched {
             }
         })))
     }
+
+    fn sources(&self) -> usize {
+        self.place.sources()
+    }
 }
 
 /// The body until the deadline, then an error.

@@ -51,8 +51,8 @@ pub(crate) struct Shown {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
-    begun: u64,
-    ended: u64,
+    begun: usize,
+    ended: usize,
     size: u64,
     bytes: u64,
     /// Tenths of a percent that the line shows.
@@ -92,7 +92,7 @@ impl Shown {
             draw("");
         }
         if sums.ended > 0 {
-            output::note(&format!("fetched {} files, {}", sums.ended, human::size(sums.bytes)));
+            output::note(&format!("fetched {}, {}", human::counted(sums.ended, "file"), human::size(sums.bytes)));
         }
     }
 }
