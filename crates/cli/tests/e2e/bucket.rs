@@ -16,6 +16,9 @@ const PATH: &str = "/cache/";
 /// Objects by name.
 type Objects = BTreeMap<String, Vec<u8>>;
 
+/// What another builder does.
+type Meanwhile = Box<dyn FnOnce(&mut Objects) + Send>;
+
 /// What is in the bucket, and how it misbehaves.
 #[derive(Default)]
 pub(crate) struct State {
@@ -31,7 +34,7 @@ pub(crate) struct State {
     /// `Last-Modified` of everything.
     pub(crate) modified: Option<&'static str>,
     /// Runs once before a conditional write: another builder.
-    pub(crate) meanwhile: Option<Box<dyn FnOnce(&mut Objects) + Send>>,
+    pub(crate) meanwhile: Option<Meanwhile>,
     /// A write whose path has this text is told to the sender and never answered.
     pub(crate) stall: Option<(&'static str, Sender<()>)>,
     /// Signatures that were wrong, and why.

@@ -233,7 +233,9 @@ fn a_bare_name_that_the_store_has_is_told_apart() {
     assert!(message.contains(&format!("hint: the image of this name in the store is `store:{name}`")), "{message}");
     let message = cooper.run(&["copy", "store:app:1", "./layout"]).fails(2);
     assert!(message.contains("`oci:./layout`"), "{message}");
+}
 
+#[test]
 fn what_the_registry_has_elsewhere_is_mounted_and_not_sent() {
     let cooper = world();
     let registry = Registry::start();

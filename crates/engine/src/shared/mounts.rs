@@ -37,7 +37,7 @@ pub(crate) const BYTES: &str = "vnd.cooper.cache-mount.bytes";
 /// In the index, when it was packed (image-spec, annotations.md).
 pub(crate) const CREATED: &str = "org.opencontainers.image.created";
 
-/// Longest listing read: a million files have a tenth of it.
+/// Longest listing read, as it comes and as text: a million files, the most that travel, have a third of it.
 const LISTING_MAX: u64 = 512 << 20;
 
 /// Packs asked for at once whether they are there.
@@ -218,7 +218,8 @@ async fn read(place: &dyn Blobs, descriptor: &Descriptor, name: &str) -> Result<
         return Err(wrong("its name or its packs are not those of the entry"));
     }
     let bytes = read_all(place, listing, LISTING_MAX).await.map_err(|e| from_oci(e, what))?;
-    let listing = blocking(move || Listing::decode(&bytes)).await.map_err(|e| from_store(e, what))?;
+    let listing =
+        blocking(move || Listing::decode_within(&bytes, LISTING_MAX)).await.map_err(|e| from_store(e, what))?;
     let packs = packs.iter().zip(document.packs).map(|(blob, size)| Pack { blob: blob.clone(), size }).collect();
     Ok(PackedMount { listing, packs, places: document.places, left_out: (0, 0) })
 }

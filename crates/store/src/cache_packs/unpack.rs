@@ -91,6 +91,10 @@ struct Filling<'a> {
 
 impl<'a> Filling<'a> {
     fn new(store: &Store, path: &Path, mount: &'a PackedMount) -> Result<Self> {
+        if mount.listing.size() > LIMITS.bytes {
+            let what = format!("the packed cache mount has {} bytes; at most {}", mount.listing.size(), LIMITS.bytes);
+            return Err(Error::new(ErrorKind::TooLarge, what));
+        }
         let mut wanted: HashMap<_, Vec<_>> = HashMap::new();
         for record in mount.listing.records().iter().filter(|record| is_file(record)) {
             let digest = record.digest.ok_or_else(|| corrupt(record.path(), "has no digest"))?;

@@ -81,6 +81,13 @@ pub(crate) fn cache_to(text: &str, environment: &Environment) -> CommandResult<C
             )));
         }
     }
+    for key in ["compression", "compression-level"] {
+        if fields.take(key).is_some() {
+            let error =
+                CommandError::usage(format!("--cache-to: `{key}` is not supported: layers keep the form they have"));
+            return Err(error.with_hint("the compression of the image's own layers is a key of `--output`"));
+        }
+    }
     fields.end()?;
     Ok(to)
 }
@@ -260,6 +267,7 @@ mod tests {
             ("type=local,dest", "is not key=value"),
             ("type=local,dest=/c,image-manifest=false", "can only be true"),
             ("type=inline,mounts=all", "holds no cache mounts"),
+            ("type=local,dest=/c,compression=zstd", "layers keep the form they have"),
             ("type=local,dest=/c,mounts-max-size=much", "is not a size"),
         ] {
             let error = cache_to(text).unwrap_err();
