@@ -2,7 +2,7 @@
 //!
 //! Files are read when asked, so that a login during a long build is seen. Values are never printed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use cooper_registry::config_file::{DockerConfig, Keeper, Lookup, edited};
@@ -49,33 +49,31 @@ impl Files {
     /// Keeps credentials where docker would: with the helper that its config names, else in the first file. Says where.
     pub(crate) async fn keep(&self, registry: &str, credentials: &Credentials) -> Result<String> {
         let file = self.first()?;
-        let text = read(file)?.unwrap_or_default();
-        let keeper = parsed(&text)?.keeper(registry);
+        let keeper = parsed(&read(file)?.unwrap_or_default())?.keeper(registry);
         if let Keeper::Helper { program, key } = keeper {
             helper::store(&program, &key, credentials).await?;
-            write(file, &edited(&text, registry, Some(None))?)?;
+            edit(file, |text| edited(text, registry, Some(None)))?;
             return Ok(format!("the credential helper `{program}`"));
         }
-        write(file, &edited(&text, registry, Some(Some(credentials)))?)?;
+        edit(file, |text| edited(text, registry, Some(Some(credentials))))?;
         Ok(format!("`{}`", file.display()))
     }
 
     /// Forgets a registry in the first file and its helper; whether there was something to forget.
     pub(crate) async fn forget(&self, registry: &str) -> Result<bool> {
         let file = self.first()?;
-        let text = read(file)?.unwrap_or_default();
-        let config = parsed(&text)?;
+        let Some(text) = read(file)? else { return Ok(false) };
         let mut known = false;
-        if let Keeper::Helper { program, key } = config.keeper(registry) {
+        if let Keeper::Helper { program, key } = parsed(&text)?.keeper(registry) {
             known = helper::get(&program, &key).await.is_ok_and(|found| found.is_some());
             if known {
                 helper::erase(&program, &key).await?;
             }
         }
         let after = edited(&text, registry, None)?;
-        if parsed(&after)?.registries().count() < config.registries().count() {
+        if parsed(&after)?.registries().count() < parsed(&text)?.registries().count() {
+            edit(file, |text| edited(text, registry, None))?;
             known = true;
-            write(file, &after)?;
         }
         Ok(known)
     }
@@ -98,18 +96,28 @@ fn parsed(text: &str) -> Result<DockerConfig> {
     if text.is_empty() { Ok(DockerConfig::default()) } else { DockerConfig::parse(text) }
 }
 
-/// Replaces a file as a whole; only its owner may read it.
-fn write(path: &std::path::Path, text: &str) -> Result<()> {
-    use std::io::Write;
+/// Changes a file to what `change` makes of its text. One process at a time, so that of two logins neither is lost; docker
+/// takes no such lock.
+fn edit(path: &Path, change: impl FnOnce(&str) -> Result<String>) -> Result<()> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let failed = |error: std::io::Error| {
-        Error::new(cooper_registry::ErrorKind::Io, format!("cannot write `{}`", path.display())).with_source(error)
-    };
+    let failed = |error| cannot("write", path, error);
     // A link to a file kept elsewhere stays a link.
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let dir = path.parent().unwrap_or(std::path::Path::new("."));
+    let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    // Beside the file, which is replaced; never removed, or two could hold locks of the same name.
+    let mut options = std::fs::OpenOptions::new();
+    let lock = options.write(true).create(true).truncate(false).mode(0o600).open(beside(path, "lock"));
+    let _held = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(failed)?;
+    let text = change(&read(path)?.unwrap_or_default())?;
+    write(path, &text).map_err(failed)
+}
+
+/// Replaces a file as a whole; only its owner may read it.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = beside(path, &format!("{}.tmp", std::process::id()));
     // Left by a process that was killed, or put there by someone: the secret goes only into a file made here.
     let _ = std::fs::remove_file(&temporary);
     let mut options = std::fs::OpenOptions::new();
@@ -121,7 +129,18 @@ fn write(path: &std::path::Path, text: &str) -> Result<()> {
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
-    written.map_err(failed)
+    written
+}
+
+/// The file's name with something after it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{suffix}"));
+    path.with_file_name(name)
+}
+
+fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::new(cooper_registry::ErrorKind::Io, format!("cannot {verb} `{}`", path.display())).with_source(error)
 }
 
 #[async_trait]
@@ -135,11 +154,9 @@ impl CredentialSource for Files {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<Option<String>> {
+fn read(path: &Path) -> Result<Option<String>> {
     use std::io::Read;
-    let failed = |error: std::io::Error| {
-        Error::new(cooper_registry::ErrorKind::Io, format!("cannot read `{}`", path.display())).with_source(error)
-    };
+    let failed = |error| cannot("read", path, error);
     let file = match std::fs::File::open(path) {
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -205,6 +222,29 @@ mod tests {
             assert!(!files.forget("a.example").await.unwrap());
             assert_eq!(files.find("a.example").await.unwrap(), None);
         });
+    }
+
+    #[test]
+    fn logins_at_the_same_time_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.json");
+        std::fs::write(&file, r#"{"HttpHeaders": {"x": "y"}, "credHelpers": {"gcr.example": "gcloud"}}"#).unwrap();
+        let names: Vec<String> = (0..16).map(|n| format!("r{n:02}.example")).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                let files = Files(vec![file.clone()]);
+                scope.spawn(move || {
+                    let basic = Credentials::Basic { username: "user".into(), password: "pass".into() };
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    runtime.block_on(files.keep(name, &basic)).unwrap();
+                });
+            }
+        });
+        assert_eq!(Files(vec![file.clone()]).registries().unwrap(), names);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(r#""x": "y""#) && text.contains("gcloud"), "{text}");
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 2, "the file and its lock: {left:?}");
     }
 
     #[test]

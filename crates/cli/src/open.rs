@@ -90,6 +90,7 @@ fn client_options(at: &Surroundings) -> CommandResult<ClientOptions> {
     options.plain_http = hosts.plain_http.into_iter().collect();
     options.tls = hosts.tls;
     options.mirrors = hosts.mirrors;
+    options.warn = Arc::new(|text| crate::output::note(&format!("warning: {}", crate::sanitise::line(text))));
     options.offline = at.offline;
     Ok(options)
 }

@@ -178,7 +178,7 @@ pub(crate) fn remove(at: &Surroundings, text: &str, force: bool) -> CommandResul
         store.untag(name)?;
         removed.push(Removed::Untagged((*name).clone()));
     }
-    if gone.len() == names.len() && store.remove_image(digest)? {
+    if gone.len() == names.len() && store.remove_unnamed(digest)? {
         removed.push(Removed::Deleted(digest.clone()));
     }
     Ok(removed)

@@ -9,12 +9,16 @@
 mod base;
 #[path = "e2e/basics.rs"]
 mod basics;
+#[path = "e2e/cache_mounts.rs"]
+mod cache_mounts;
 #[path = "e2e/caching.rs"]
 mod caching;
 #[path = "e2e/check.rs"]
 mod check;
 #[path = "e2e/containers.rs"]
 mod containers;
+#[path = "e2e/copying.rs"]
+mod copying;
 #[path = "e2e/errors.rs"]
 mod errors;
 #[path = "e2e/harness.rs"]
@@ -35,6 +39,10 @@ mod registries;
 mod repositories;
 #[path = "e2e/run_options.rs"]
 mod run_options;
+#[path = "e2e/serve.rs"]
+mod serve;
+#[path = "e2e/serving.rs"]
+mod serving;
 #[path = "e2e/shared_caches.rs"]
 mod shared_caches;
 #[path = "e2e/sources.rs"]

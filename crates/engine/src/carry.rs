@@ -10,10 +10,11 @@ use cooper_oci::{
     BlobSink, Blobs, CopyOptions, Descriptor, Digest, Document, Layout, Platform, Progress, Reference, Target, choose,
     copy, parse_document, read_all, read_archive,
 };
-use cooper_registry::{Client, Repository};
+use cooper_registry::Repository;
 
 use crate::error::{from_oci, from_store};
-use crate::export::{Format, write_archive};
+use crate::export::{Format, docker, write_archive};
+use crate::homes::{self, Seen};
 use crate::location::Location;
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Result, StepId, StepState};
 
@@ -73,22 +74,32 @@ pub async fn carry(engine: &Engine, work: &[Carry], events: &dyn EventSink) -> R
 
 async fn one(engine: &Engine, work: &Carry, step: StepId, events: &dyn EventSink) -> Result<Carried> {
     let what = format!("cannot copy {} to {}", work.from, work.to);
-    let source = Source::open(engine, &work.from, &what).await?;
+    let source = Source::open(engine, &work.from, &what).await.map_err(|error| or_of_the_store(engine, work, error))?;
     let image = match &work.platform {
         Some(platform) => choose(&source.image, platform, &*source.blobs).await.map_err(|e| from_oci(e, &what))?,
         None => source.image.clone(),
     };
     let destination = Destination::open(engine, work, &what)?;
-    let told = told();
-    let options = CopyOptions { progress: Some(told.sink()), ..CopyOptions::default() };
+    let (told, seen) = (told(), Seen::default());
+    let options = CopyOptions { progress: Some(seen.noting(Some(told.sink()))), ..CopyOptions::default() };
     let copying = destination.take(&image, &source, &options, &what);
     told.pass_on(copying, step, events).await?;
+    seen.remember(&engine.store, work.from.registry().into_iter().chain(work.to.registry()));
     let referrers = match work.referrers {
         true => destination.referrers(&image, &source, &what).await?,
         false => 0,
     };
     destination.name(&image, &source, &what).await?;
     Ok(Carried { image, referrers })
+}
+
+/// A bare name is a registry's; who meant an image of the store is told.
+fn or_of_the_store(engine: &Engine, work: &Carry, error: Error) -> Error {
+    let (Location::Registry(name), false) = (&work.from, matches!(work.to, Location::Store(_))) else { return error };
+    match engine.store.image(name) {
+        Ok(Some(_)) => error.with_hint(format!("the image of this name in the store is `store:{}`", name.familiar())),
+        _ => error,
+    }
 }
 
 /// Progress crosses from the copy's callback, which must be `'static`, to the borrowed sink of events.
@@ -159,7 +170,7 @@ impl Source {
             }
             Location::Daemon(name) => {
                 let spooled = Spooled::new(engine, what)?;
-                docker(&["save", "--output", &spooled.0.display().to_string(), name]).await?;
+                docker::save(name, &spooled.0).await?;
                 let source = Self::archive(engine, &spooled.0, None, what)?;
                 Ok(Self { _spooled: Some(spooled), ..source })
             }
@@ -179,13 +190,13 @@ enum Destination<'a> {
     Store(&'a Engine, Reference),
     Layout(Layout, Option<String>),
     Archive { file: PathBuf, name: Option<String>, format: Format },
-    Daemon { engine: &'a Engine, name: String },
+    Daemon(String),
 }
 
 impl<'a> Destination<'a> {
     fn open(engine: &'a Engine, work: &Carry, what: &str) -> Result<Self> {
         Ok(match &work.to {
-            Location::Registry(reference) => Self::Registry(mounting(&engine.client, reference, &work.from)),
+            Location::Registry(reference) => Self::Registry(homes::repository(engine, reference, work.from.registry())),
             Location::Store(name) => Self::Store(engine, parse_name(name, what)?),
             Location::Layout(dir, name) => {
                 Self::Layout(Layout::create(dir).map_err(|e| from_oci(e, what))?, name.clone())
@@ -196,7 +207,7 @@ impl<'a> Destination<'a> {
             Location::DockerArchive(file, name) => {
                 Self::Archive { file: file.clone(), name: name.clone(), format: Format::Docker }
             }
-            Location::Daemon(name) => Self::Daemon { engine, name: name.clone() },
+            Location::Daemon(name) => Self::Daemon(name.clone()),
         })
     }
 
@@ -205,7 +216,7 @@ impl<'a> Destination<'a> {
             Self::Registry(repository) => Some(repository),
             Self::Store(engine, _) => Some(&engine.store),
             Self::Layout(layout, _) => Some(layout),
-            Self::Archive { .. } | Self::Daemon { .. } => None,
+            Self::Archive { .. } | Self::Daemon(_) => None,
         }
     }
 
@@ -223,12 +234,7 @@ impl<'a> Destination<'a> {
                 let images = [(image.clone(), names(name.as_deref())?)];
                 write_archive(&*source.blobs, &images, *format, true, Some(file)).await
             }
-            Self::Daemon { engine, name } => {
-                let spooled = Spooled::new(engine, what)?;
-                let images = [(image.clone(), names(Some(name))?)];
-                write_archive(&*source.blobs, &images, Format::Docker, true, Some(&spooled.0)).await?;
-                docker(&["load", "--input", &spooled.0.display().to_string()]).await
-            }
+            Self::Daemon(name) => docker::load(&*source.blobs, image, &names(Some(name))?, None).await,
             _ => Ok(()),
         }
     }
@@ -259,7 +265,7 @@ impl<'a> Destination<'a> {
                 let name = layout_name(tag.as_deref(), source, what)?;
                 layout.add(image, &name.into_iter().collect::<Vec<_>>()).map_err(|e| from_oci(e, what))
             }
-            Self::Archive { .. } | Self::Daemon { .. } => Ok(()),
+            Self::Archive { .. } | Self::Daemon(_) => Ok(()),
         }
     }
 
@@ -348,18 +354,6 @@ async fn documents(blobs: &dyn Blobs, image: &Descriptor) -> cooper_oci::Result<
     Ok(out)
 }
 
-/// The destination; blobs are mounted from the source if that is the same registry.
-fn mounting(client: &Client, to: &Reference, from: &Location) -> Repository {
-    let repository = client.repository(to);
-    match from {
-        Location::Registry(from) if from.registry() == to.registry() => {
-            let neighbour = from.repository().to_owned();
-            repository.with_mounts(Arc::new(move |_| vec![neighbour.clone()]))
-        }
-        _ => repository,
-    }
-}
-
 /// The full name of a layout's entry: the one given, or the source's with the tag given.
 fn layout_name(given: Option<&str>, source: &Source, what: &str) -> Result<Option<Reference>> {
     match (given, &source.name) {
@@ -388,16 +382,4 @@ impl Drop for Spooled {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
-}
-
-/// `docker` does the talking: it knows the engine's address, context and credentials.
-async fn docker(arguments: &[&str]) -> Result<()> {
-    let what = format!("`docker {}` failed", arguments[0]);
-    let output = tokio::process::Command::new("docker").args(arguments).kill_on_drop(true).output().await;
-    let output = output.map_err(|e| Error::new(ErrorKind::Host, "cannot run `docker`").with_source(e))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::new(ErrorKind::Host, format!("{what}: {said}")).with_hint("is a docker engine running?"))
 }

@@ -46,6 +46,8 @@ pub async fn save(
 /// # Errors
 /// Not an archive of images, or one with wrong contents: then nothing is named.
 pub async fn load(engine: &Engine, from: Option<&Path>) -> Result<Vec<(Vec<Reference>, Descriptor)>> {
+    // A handle of its own keeps what has arrived from being collected before it has a name.
+    let engine = &Engine { store: engine.store.deferred(), ..engine.clone() };
     let what = format!("cannot load `{}`", from.map_or("standard input".into(), |path| path.display().to_string()));
     let images = match from {
         Some(dir) if dir.is_dir() => from_layout(engine, dir, &what).await?,

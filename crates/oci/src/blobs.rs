@@ -25,6 +25,12 @@ pub trait Blobs: Debug + Send + Sync {
     fn known_file(&self, _: &Descriptor) -> Option<File> {
         None
     }
+
+    /// How many sources the place reads from: itself, and mirrors that it has not left out for what they did. A read
+    /// that failed while this number fell goes elsewhere when it is done again: see [`from_sources`].
+    fn sources(&self) -> usize {
+        1
+    }
 }
 
 /// A place that blobs are written to.
@@ -35,6 +41,25 @@ pub trait BlobSink: Debug + Send + Sync {
 
     /// Stores the blob, verified: on a wrong digest or size nothing is kept and [`ErrorKind::Corrupt`] is returned.
     async fn put(&self, descriptor: &Descriptor, body: Body) -> Result<()>;
+
+    /// Stores the blob that `from` has. A place whose connection may break opens the blob again and goes on.
+    async fn take(&self, descriptor: &Descriptor, from: &dyn Blobs) -> Result<()> {
+        self.put(descriptor, from.open(descriptor).await?).await
+    }
+}
+
+/// Does `read`, which reads from `from`; again for as long as it fails and `from` has a source less than before.
+pub async fn from_sources<T, F>(from: &dyn Blobs, read: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    loop {
+        let before = from.sources();
+        match read().await {
+            Err(_) if from.sources() < before => {}
+            done => return done,
+        }
+    }
 }
 
 /// A body of bytes in memory.
@@ -51,6 +76,10 @@ pub async fn read_all(from: &dyn Blobs, descriptor: &Descriptor, limit: u64) -> 
             format!("{} has {} bytes; at most {limit} are read", descriptor.digest, descriptor.size),
         ));
     }
+    from_sources(from, || read_once(from, descriptor)).await
+}
+
+async fn read_once(from: &dyn Blobs, descriptor: &Descriptor) -> Result<Vec<u8>> {
     let mut body = from.open(descriptor).await?;
     let mut out = Vec::with_capacity(descriptor.size as usize);
     while let Some(chunk) = body.next().await {

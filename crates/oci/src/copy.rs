@@ -4,15 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::document::{DOCUMENT_LIMIT, Document, parse_document};
 use crate::platform::best;
 use crate::{
-    BlobSink, Blobs, Body, Descriptor, Digest, Error, ErrorKind, Manifest, Platform, Result, body_from_bytes, read_all,
+    BlobSink, Blobs, Body, Descriptor, Digest, Error, ErrorKind, Manifest, Platform, Result, body_from_bytes,
+    from_sources, read_all,
 };
 
 /// Indexes within indexes. Three are known in the wild (index, index of a platform, manifest); each level multiplies.
@@ -180,8 +184,8 @@ async fn in_parallel(options: &CopyOptions, work: Vec<BoxFuture<'_, Result<()>>>
 
 async fn copy_blob(blob: &Descriptor, from: &dyn Blobs, to: &dyn BlobSink, options: &CopyOptions) -> Result<()> {
     if !to.has(blob).await? {
-        let body = from.open(blob).await?;
-        to.put(blob, watched(blob, body, options)).await?;
+        let from = Watched { from, progress: options.progress.clone(), furthest: Arc::default() };
+        from_sources(&from, || to.take(blob, &from)).await?;
     }
     report(blob, options);
     Ok(())
@@ -201,15 +205,40 @@ fn report(blob: &Descriptor, options: &CopyOptions) {
     }
 }
 
-/// The body, telling how far it has been read.
-fn watched(blob: &Descriptor, body: Body, options: &CopyOptions) -> Body {
-    let Some(progress) = options.progress.clone() else { return body };
-    let blob = blob.clone();
-    let mut done = 0;
-    Box::pin(body.inspect_ok(move |bytes| {
-        done += bytes.len() as u64;
-        progress(&blob, done.min(blob.size));
-    }))
+/// A place that tells how far a blob has been read. One that is opened again is told of only where it gets further.
+struct Watched<'a> {
+    from: &'a dyn Blobs,
+    progress: Option<Progress>,
+    furthest: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Watched<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.from.fmt(f)
+    }
+}
+
+#[async_trait]
+impl Blobs for Watched<'_> {
+    async fn open(&self, blob: &Descriptor) -> Result<Body> {
+        let body = self.from.open(blob).await?;
+        let Some(progress) = self.progress.clone() else { return Ok(body) };
+        let (blob, furthest, mut done) = (blob.clone(), self.furthest.clone(), 0);
+        Ok(Box::pin(body.inspect_ok(move |bytes| {
+            done += bytes.len() as u64;
+            if furthest.fetch_max(done, Ordering::Relaxed) < done {
+                progress(&blob, done.min(blob.size));
+            }
+        })))
+    }
+
+    fn known_file(&self, blob: &Descriptor) -> Option<File> {
+        self.from.known_file(blob)
+    }
+
+    fn sources(&self) -> usize {
+        self.from.sources()
+    }
 }
 
 /// Reads and parses a manifest.

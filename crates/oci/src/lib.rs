@@ -22,7 +22,7 @@ pub mod testing;
 mod validate;
 
 pub use archive::{Archive, Named, read_archive, write_docker_archive, write_oci_archive};
-pub use blobs::{BlobSink, Blobs, Body, body_from_bytes, read_all};
+pub use blobs::{BlobSink, Blobs, Body, body_from_bytes, from_sources, read_all};
 pub use compress::{
     Format, LayerReader, LayerSums, LayerWriter, Limited, Limits, Piece, PieceKey, Pieces, decompress,
     decompress_within, detect,

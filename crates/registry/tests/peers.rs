@@ -3,43 +3,13 @@
 
 mod common;
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::*;
 use cooper_oci::{BlobSink, Blobs, Digest, read_all};
 use cooper_registry::server::{Server, ServerOptions};
-use tokio::process::{Child, Command};
-
-/// A port that was free a moment ago.
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// Distribution's registry on a fresh directory; killed when dropped.
-async fn distribution(dir: &Path, tls: &str) -> (SocketAddr, Child) {
-    let addr = free_port();
-    let config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{addr}'{tls}}}\n",
-        dir.join("data").display()
-    );
-    let file = dir.join("config.yml");
-    std::fs::write(&file, config).unwrap();
-    let child = Command::new("docker-registry")
-        .arg("serve")
-        .arg(&file)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    while tokio::net::TcpStream::connect(addr).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    (addr, child)
-}
+use tokio::process::Command;
 
 #[tokio::test]
 async fn distribution_takes_and_gives_what_it_was_given() {
@@ -121,7 +91,9 @@ async fn skopeo_pulls_from_and_pushes_to_our_server() {
     within(async {
         for auth in [false, true] {
             let login = auth.then(|| ("user".to_owned(), "pw".to_owned()));
-            let server = Server::start(ServerOptions { auth: login, token_auth: auth }).await.unwrap();
+            let server = Server::start(ServerOptions { auth: login, token_auth: auth, ..ServerOptions::default() })
+                .await
+                .unwrap();
             let addr = server.addr();
             let layers = vec![noise(1000, 41), noise(3_000_000, 42)];
             let client = client(&addr.to_string(), basic("user", "pw"));

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use cooper_oci::{Descriptor, Digest, Hasher};
+use cooper_oci::{Algorithm, Descriptor, Digest, Hasher};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::blob_io::{BlobReader, BlobWriter};
@@ -91,17 +91,32 @@ impl Store {
         BlobWriter::new(self.clone(), Some(Hasher::default()))
     }
 
+    /// A writer that hashes what it is given, for a digest of this algorithm.
+    pub fn blob_writer_of(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        BlobWriter::new(self.clone(), Some(Hasher::new(algorithm)))
+    }
+
     /// A writer for bytes that the caller hashes: only [`BlobWriter::commit_known`] ends it.
     pub fn blob_writer_unhashed(&self) -> Result<BlobWriter> {
         BlobWriter::new(self.clone(), None)
     }
 
-    /// Remembers that a registry's repository has the blob, so that it need not be uploaded there or can be mounted.
-    pub fn add_origin(&self, digest: &Digest, registry: &str, repository: &str) -> Result<()> {
+    /// Remembers that a registry's repository has these blobs, so that they can be mounted from there.
+    pub fn add_origins(&self, digests: &[Digest], registry: &str, repository: &str) -> Result<()> {
+        let mut unknown = Vec::new();
+        for digest in digests {
+            let is_it = |(other, name): &(String, String)| other == registry && name == repository;
+            if !self.origins(digest)?.iter().any(is_it) {
+                unknown.push(digest.to_string());
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
         self.db().write(|c| {
-            c.prepare_cached("INSERT OR IGNORE INTO origins(digest, registry, repository) VALUES(?1, ?2, ?3)")?
-                .execute(params![digest.to_string(), registry, repository])
-                .map(drop)
+            let sql = "INSERT OR IGNORE INTO origins(digest, registry, repository) VALUES(?1, ?2, ?3)";
+            let mut statement = c.prepare_cached(sql)?;
+            unknown.iter().try_for_each(|digest| statement.execute(params![digest, registry, repository]).map(drop))
         })
     }
 

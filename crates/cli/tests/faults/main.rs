@@ -8,6 +8,7 @@
     reason = "skipped tests say why, and seeds are told and given"
 )]
 
+mod carry;
 mod cut;
 mod full;
 mod hostile;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use cooper_oci::{BlobSink, Blobs, Body, Descriptor, Digest};
+use cooper_oci::{BlobSink, Blobs, Body, Descriptor, Digest, from_sources};
 use cooper_store::{LayerId, Store};
 use futures::StreamExt;
 use tokio::sync::OnceCell;
@@ -79,11 +79,14 @@ impl Remotes {
             if self.store.has(&descriptor).await? {
                 return Ok(());
             }
-            let body = place.open(&descriptor).await?;
-            match unpack {
-                Some(layer) => self.store.put_layer(layer, &descriptor, body).await.map(drop).map_err(Into::into),
-                None => self.store.put(&descriptor, body).await,
-            }
+            let take = || async {
+                let body = place.open(&descriptor).await?;
+                match unpack {
+                    Some(layer) => self.store.put_layer(layer, &descriptor, body).await.map(drop).map_err(Into::into),
+                    None => self.store.put(&descriptor, body).await,
+                }
+            };
+            from_sources(&*place, take).await
         };
         once.get_or_try_init(work).await.map(drop).map_err(|e: cooper_oci::Error| from_oci(e, "cannot fetch a layer"))
     }
@@ -104,5 +107,10 @@ impl Blobs for Remotes {
 
     fn known_file(&self, descriptor: &Descriptor) -> Option<File> {
         self.store.known_file(descriptor)
+    }
+
+    fn sources(&self) -> usize {
+        let known = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|(_, place, _)| place.sources()).sum()
     }
 }

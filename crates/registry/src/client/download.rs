@@ -1,12 +1,13 @@
 //! Reads one blob as a stream: verified, and taken up again where it broke. Knows nothing of what is in it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cooper_oci::{Body, Descriptor, Hasher};
+use cooper_oci::{Body, Descriptor, Digest, Hasher};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -24,11 +25,18 @@ type Chunks = BoxStream<'static, reqwest::Result<Bytes>>;
 
 /// A blob on its way.
 struct Download {
-    repository: Repository,
     descriptor: Descriptor,
+    /// Where the present connection leads.
+    place: Repository,
+    /// Where to go on when `place` fails; empty when it is the registry itself.
+    rest: VecDeque<Repository>,
+    /// Mirrors that some of the bytes came from.
+    left: Vec<Repository>,
     chunks: Chunks,
     hasher: Option<Hasher>,
     offset: u64,
+    /// Where `place` came in.
+    begun_at: u64,
     /// Where the present connection took up.
     resumed_at: u64,
     /// Bytes to drop: the registry answered a range with the whole blob.
@@ -38,28 +46,43 @@ struct Download {
 }
 
 impl Repository {
-    /// Opens a blob. The stream ends cleanly only if length and digest are right.
-    pub(crate) async fn blob(&self, descriptor: &Descriptor) -> Result<Body> {
-        self.first(|place| async move { place.blob_here(descriptor).await }).await
+    /// The length of a blob, as the registry says it.
+    pub(crate) async fn blob_size(&self, digest: &Digest) -> Result<u64> {
+        let call = |place: Repository| async move {
+            let url = place.url(&format!("blobs/{digest}")).await?;
+            let what = format!("look for blob {digest} of {}", place.name());
+            let call = Call::new(Method::HEAD, url, what, place.scopes(Access::Pull));
+            let response = place.registry.send(&call.header(ACCEPT_ENCODING, "identity")).await?;
+            let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+            length.ok_or_else(|| {
+                let what = format!("{} does not say how long blob {digest} is", place.registry.name);
+                Error::new(ErrorKind::Invalid, what)
+            })
+        };
+        self.first(call).await
     }
 
-    async fn blob_here(&self, descriptor: &Descriptor) -> Result<Body> {
-        let response = self.blob_from(descriptor, 0).await?;
-        if let Some(length) = response.content_length().filter(|length| *length != descriptor.size) {
-            let why = format!("it has {length} bytes, {} were expected", descriptor.size);
-            return Err(self.corrupt(descriptor, &why));
-        }
-        let download = Download {
-            repository: self.clone(),
+    /// Opens a blob. The stream ends cleanly only if length and digest are right. A mirror that breaks off is followed by the
+    /// next place, from the byte that was reached; one that turns out to have given wrong bytes is left out.
+    pub(crate) async fn blob(&self, descriptor: &Descriptor) -> Result<Body> {
+        let (place, rest) = self.places();
+        let mut download = Download {
             descriptor: descriptor.clone(),
-            chunks: response.bytes_stream().boxed(),
+            chunks: futures::stream::empty().boxed(),
             hasher: Some(Hasher::new(descriptor.digest.algorithm())),
             offset: 0,
+            begun_at: 0,
             resumed_at: 0,
             skip: 0,
             attempt: 1,
-            pace: Pace::new(self.registry.shared.options.idle_timeout),
+            pace: Pace::new(place.registry.shared.options.idle_timeout),
+            left: Vec::new(),
+            place,
+            rest,
         };
+        if let Err(error) = download.connect().await {
+            download.elsewhere(error).await?;
+        }
         Ok(Box::pin(futures::stream::unfold(Some(download), step)))
     }
 
@@ -103,7 +126,7 @@ impl Download {
                     None => continue,
                 },
                 Ok(Some(Err(error))) => {
-                    network(&self.repository.registry.name, &pulling(&self.repository, &self.descriptor), error)
+                    network(&self.place.registry.name, &pulling(&self.place, &self.descriptor), error)
                 }
                 Ok(None) => self.stalled("the connection ended early"),
                 Err(Stalled) => self.stalled("the connection makes no progress"),
@@ -115,8 +138,8 @@ impl Download {
     fn stalled(&self, why: &str) -> Error {
         let what = format!(
             "failed to {} at {}: {why}, after {} of {} bytes",
-            pulling(&self.repository, &self.descriptor),
-            self.repository.registry.name,
+            pulling(&self.place, &self.descriptor),
+            self.place.registry.name,
             self.offset,
             self.descriptor.size
         );
@@ -133,8 +156,7 @@ impl Download {
         }
         self.offset += chunk.len() as u64;
         if self.offset > self.descriptor.size {
-            let why = format!("it is longer than its {} bytes", self.descriptor.size);
-            return Err(self.repository.corrupt(&self.descriptor, &why));
+            return Err(self.wrong(&format!("it is longer than its {} bytes", self.descriptor.size)));
         }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&chunk);
@@ -146,22 +168,56 @@ impl Download {
         let Some(hasher) = self.hasher.take() else { return Ok(None) };
         let found = hasher.finish();
         if found != self.descriptor.digest {
-            return Err(self.repository.corrupt(&self.descriptor, &format!("its content has digest {found}")));
+            return Err(self.wrong(&format!("its content has digest {found}")));
         }
         Ok(None)
     }
 
-    /// Opens a new connection at the offset, within the attempts that are left.
+    /// Wrong bytes, and every mirror that gave some of them is left out: no telling which of them it was.
+    fn wrong(&self, why: &str) -> Error {
+        let last = Some(&self.place).filter(|_| !self.rest.is_empty());
+        for mirror in self.left.iter().chain(last) {
+            mirror.failed_as_mirror(&mirror.corrupt(&self.descriptor, why));
+        }
+        self.place.corrupt(&self.descriptor, why)
+    }
+
+    /// Goes on at the offset: at the same place within the attempts that are left, else at the next.
     async fn resume(&mut self, broken: Error) -> Result<()> {
         if self.offset - self.resumed_at >= PROGRESS_GOOD {
             self.attempt = 1;
         }
         if self.attempt >= ATTEMPTS {
-            return Err(broken);
+            return self.elsewhere(broken).await;
         }
         pause(self.attempt, None).await;
         self.attempt += 1;
-        let response = self.repository.blob_from(&self.descriptor, self.offset).await?;
+        match self.connect().await {
+            Ok(()) => Ok(()),
+            Err(error) => self.elsewhere(error).await,
+        }
+    }
+
+    /// Goes on at the first of the places left that can.
+    async fn elsewhere(&mut self, mut broken: Error) -> Result<()> {
+        loop {
+            let Some(next) = self.rest.pop_front() else { return Err(broken) };
+            self.place.failed_as_mirror(&broken);
+            let mirror = std::mem::replace(&mut self.place, next);
+            if self.offset > self.begun_at {
+                self.left.push(mirror);
+            }
+            (self.begun_at, self.attempt) = (self.offset, 1);
+            match self.connect().await {
+                Ok(()) => return Ok(()),
+                Err(error) => broken = error,
+            }
+        }
+    }
+
+    /// Opens a connection to the place, at the offset.
+    async fn connect(&mut self) -> Result<()> {
+        let response = self.place.blob_from(&self.descriptor, self.offset).await?;
         self.skip = self.resumes_at(&response)?;
         self.resumed_at = self.offset;
         self.pace.restart();
@@ -171,15 +227,18 @@ impl Download {
 
     /// How many bytes of the answer are known already.
     fn resumes_at(&self, response: &Response) -> Result<u64> {
+        let corrupt = |why: &str| Err(self.place.corrupt(&self.descriptor, why));
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            return Ok(self.offset);
+            return match response.content_length().filter(|length| *length != self.descriptor.size) {
+                Some(length) => corrupt(&format!("it has {length} bytes, {} were expected", self.descriptor.size)),
+                None => Ok(self.offset),
+            };
         }
         let text = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        let start = text.and_then(range_start);
-        if start == Some(self.offset) {
-            return Ok(0);
+        match text.and_then(range_start) == Some(self.offset) {
+            true => Ok(0),
+            false => corrupt("it answers with another range than the one asked for"),
         }
-        Err(self.repository.corrupt(&self.descriptor, "it answers with another range than the one asked for"))
     }
 }
 

@@ -126,13 +126,16 @@ impl Call {
 pub(crate) struct Registry {
     pub(crate) name: String,
     pub(crate) shared: Arc<Shared>,
+    /// Asked no more as a mirror of another one.
+    pub(crate) left_out: AtomicBool,
     base: OnceCell<Url>,
     auth: Auth,
 }
 
 impl Registry {
     pub(crate) fn new(name: &str, shared: Arc<Shared>) -> Self {
-        Self { name: name.to_owned(), shared, base: OnceCell::new(), auth: Auth::default() }
+        let (name, left_out) = (name.to_owned(), AtomicBool::new(false));
+        Self { name, shared, left_out, base: OnceCell::new(), auth: Auth::default() }
     }
 
     /// `scheme://host:port/v2/`.
@@ -171,9 +174,8 @@ impl Registry {
     pub(crate) async fn send(&self, call: &Call) -> Result<Response> {
         let mut attempt = 1;
         loop {
-            let error = match self.attempt(call).await {
-                Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) => self.refusal(call, response).await,
+            let error = match self.send_once(call).await {
+                Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             if !is_passing(&error) || attempt >= ATTEMPTS || !call.is_replayable() {
@@ -182,6 +184,15 @@ impl Registry {
             pause(attempt, error.retry_after()).await;
             attempt += 1;
         }
+    }
+
+    /// As [`Self::send`], without a second attempt.
+    pub(crate) async fn send_once(&self, call: &Call) -> Result<Response> {
+        let response = self.attempt(call).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refusal(call, response).await)
     }
 
     /// One attempt: redirects are followed, and one challenge is answered.

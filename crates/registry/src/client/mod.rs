@@ -12,6 +12,8 @@ mod origin;
 mod place;
 mod referrers;
 mod repository;
+mod sending;
+mod service;
 mod tags;
 mod upload;
 mod web;
@@ -26,6 +28,7 @@ use reqwest::Method;
 
 pub use self::http::{HostTls, Proxies};
 pub use self::repository::{Mounts, Repository};
+pub use self::service::ServiceRequest;
 pub use self::web::{WebAnswer, WebRequest};
 
 use self::exchange::{Call, Registry};
@@ -35,6 +38,9 @@ use crate::credentials::{Anonymous, CredentialSource};
 
 /// Tells the time, for the expiry of tokens and for dates in `Retry-After`.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Told what a person should know of although the work goes on: one line, safe to print.
+pub type Warn = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How a [`Client`] behaves. Everything that a person may set in the environment is a field here.
 #[derive(Clone)]
@@ -55,6 +61,8 @@ pub struct ClientOptions {
     pub tls: BTreeMap<String, HostTls>,
     /// Mirrors of registries, best first: asked before the registry itself for everything that is read.
     pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Told of mirrors that are left out.
+    pub warn: Warn,
     /// The clock.
     pub clock: Clock,
     /// How long a connection may take to come about.
@@ -75,6 +83,7 @@ impl ClientOptions {
             extra_roots: None,
             tls: BTreeMap::new(),
             mirrors: BTreeMap::new(),
+            warn: Arc::new(|_| {}),
             clock,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),

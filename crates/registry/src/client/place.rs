@@ -5,7 +5,8 @@ use cooper_oci::{BlobSink, Blobs, Body, Descriptor, Target, body_from_bytes};
 
 use super::Repository;
 use super::manifest::MANIFEST_MAX;
-use super::upload::{collect, is_manifest};
+use super::sending::{Supply, collect};
+use super::upload::is_manifest;
 use crate::{Error, ErrorKind, Result};
 
 #[async_trait]
@@ -16,6 +17,10 @@ impl Blobs for Repository {
             return Ok(body_from_bytes(self.manifest_of(descriptor).await?));
         }
         Ok(self.blob(descriptor).await?)
+    }
+
+    fn sources(&self) -> usize {
+        1 + self.usable_mirrors().count()
     }
 }
 
@@ -36,7 +41,14 @@ impl BlobSink for Repository {
             self.put_manifest(target, descriptor.media_type.clone(), bytes).await?;
             return Ok(());
         }
-        Ok(self.put_blob(descriptor, body).await?)
+        Ok(self.put_blob(descriptor, &mut Supply::Once(Some(body))).await?)
+    }
+
+    async fn take(&self, descriptor: &Descriptor, from: &dyn Blobs) -> cooper_oci::Result<()> {
+        if is_manifest(descriptor) {
+            return self.put(descriptor, from.open(descriptor).await?).await;
+        }
+        Ok(self.put_blob(descriptor, &mut Supply::Again(from)).await?)
     }
 }
 

@@ -1,7 +1,8 @@
 //! One repository of one registry, and the URLs below it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use cooper_oci::{Digest, Reference, Target};
@@ -56,18 +57,48 @@ impl Repository {
         self
     }
 
-    /// Reads from the first place that can give it: the mirrors in order, then the registry itself, whose answer counts. A
-    /// mirror's failure is no failure, and what it gives is verified as if the registry had given it.
+    /// Reads from the first place that can give it, of [`Self::places`].
     pub(crate) async fn first<T, F>(&self, read: impl Fn(Repository) -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        for mirror in self.mirrors.iter() {
-            if let Ok(found) = read(mirror.clone()).await {
-                return Ok(found);
+        let (mut place, mut rest) = self.places();
+        loop {
+            match (read(place.clone()).await, rest.pop_front()) {
+                (Err(error), Some(next)) => {
+                    place.failed_as_mirror(&error);
+                    place = next;
+                }
+                (done, _) => return done,
             }
         }
-        read(Self { mirrors: Arc::default(), ..self.clone() }).await
+    }
+
+    /// Where reads go: the mirrors in order, but for those left out, and last the registry itself, whose answer counts.
+    /// What a mirror gives is verified as if the registry had given it.
+    pub(crate) fn places(&self) -> (Self, VecDeque<Self>) {
+        let itself = Self { mirrors: Arc::default(), ..self.clone() };
+        let mut places: VecDeque<Self> = self.usable_mirrors().cloned().collect();
+        match places.pop_front() {
+            Some(first) => {
+                places.push_back(itself);
+                (first, places)
+            }
+            None => (itself, places),
+        }
+    }
+
+    pub(crate) fn usable_mirrors(&self) -> impl Iterator<Item = &Self> {
+        self.mirrors.iter().filter(|mirror| !mirror.registry.left_out.load(Ordering::Relaxed))
+    }
+
+    /// A mirror failed: it need not have everything, but one that breaks, refuses or lies is asked no more, which is told.
+    pub(crate) fn failed_as_mirror(&self, error: &Error) {
+        use ErrorKind::{Denied, NotFound, Offline, Unauthorized};
+        let lacks_it = matches!(error.kind(), NotFound | Unauthorized | Denied | Offline);
+        if !lacks_it && !self.registry.left_out.swap(true, Ordering::Relaxed) {
+            (self.registry.shared.options.warn)(&format!("mirror {} is left out: {error}", self.registry.name));
+        }
     }
 
     /// The repository's path, as errors print it.

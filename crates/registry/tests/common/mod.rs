@@ -1,6 +1,7 @@
 //! What every test of this crate needs: a client, a clock, random-looking bytes, and a limit on time.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
+pub mod cutter;
 pub mod liar;
 
 use std::sync::Arc;
@@ -115,4 +116,32 @@ pub fn on_path(program: &str) -> bool {
         println!("skipped: {program} is not installed");
     }
     found
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Distribution's registry on a fresh directory; killed when dropped.
+pub async fn distribution(dir: &std::path::Path, tls: &str) -> (std::net::SocketAddr, tokio::process::Child) {
+    let addr = free_port();
+    let config = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{addr}'{tls}}}\n",
+        dir.join("data").display()
+    );
+    let file = dir.join("config.yml");
+    std::fs::write(&file, config).unwrap();
+    let child = tokio::process::Command::new("docker-registry")
+        .arg("serve")
+        .arg(&file)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    while tokio::net::TcpStream::connect(addr).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    (addr, child)
 }

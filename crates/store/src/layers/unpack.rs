@@ -21,7 +21,7 @@ const MAX_THREADS: usize = 8;
 
 /// What unpacking a layer may come to. Files of zeros are real (databases, disk images) and zstd packs them 20,000:1, so
 /// the ratio counts only for layers larger than almost all; a small bomb ends at this size, or on a full disk before.
-pub(super) const LIMITS: Limits = Limits { bytes: 1 << 40, free: 8 << 30, ratio: 1000 };
+pub(crate) const LIMITS: Limits = Limits { bytes: 1 << 40, free: 8 << 30, ratio: 1000 };
 
 /// Layers as directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -71,10 +71,11 @@ fn images_are_found_by_name_digest_and_prefix() {
     assert_eq!(store.images().unwrap().iter().map(|image| image.name.is_some()).collect::<Vec<_>>(), [true, false]);
     store.tag(&name, &two).unwrap();
     assert_eq!(store.resolve("app:1").unwrap().descriptor, two);
+    assert!(!store.remove_unnamed(&two.digest).unwrap(), "it has a name");
     assert!(store.untag(&name).unwrap());
     assert!(!store.untag(&name).unwrap());
     assert_eq!(store.images().unwrap().len(), 2);
-    assert!(store.remove_image(&two.digest).unwrap());
+    assert!(store.remove_unnamed(&two.digest).unwrap());
     assert_eq!(store.check(true).unwrap(), []);
 }
 
@@ -156,8 +157,9 @@ fn remote_tags_and_origins_are_remembered() {
     let other = store.put_bytes(MediaType::MANIFEST, br#"{"schemaVersion":2}"#).unwrap();
     store.tag(&name, &other).unwrap();
     assert_eq!(store.remote_tag(&name).unwrap(), None, "the name is another image's");
-    store.add_origin(&descriptor.digest, "example.test", "a").unwrap();
-    store.add_origin(&descriptor.digest, "example.test", "a").unwrap();
+    for _ in 0..2 {
+        store.add_origins(std::slice::from_ref(&descriptor.digest), "example.test", "a").unwrap();
+    }
     assert_eq!(store.origins(&descriptor.digest).unwrap(), [("example.test".to_owned(), "a".to_owned())]);
 }
 

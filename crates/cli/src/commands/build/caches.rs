@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use cooper_engine::{CacheFrom, CachePlace, CacheTo};
+use cooper_engine::{CacheFrom, CachePlace, CacheTo, MountChoice};
 use cooper_oci::Reference;
 
+use crate::commands::prune;
 use crate::csv;
 use crate::error::{CommandError, CommandResult};
 
@@ -14,43 +15,42 @@ const TAG: &str = "latest";
 /// Kinds that buildx knows.
 const KINDS: [&str; 6] = ["registry", "local", "inline", "gha", "s3", "azblob"];
 
+/// Bytes of files that a cache mount may have in a cache unless `mounts-max-size=` says otherwise: what CI services store
+/// and move in reasonable time.
+pub(crate) const MOUNTS_MAX_SIZE: u64 = 2_000_000_000;
+
 /// Parses one `--cache-from`: `type=..,key=value..`, or the name of an image.
 pub(crate) fn cache_from(text: &str) -> CommandResult<CacheFrom> {
+    let flag = "--cache-from";
     if !text.contains('=') {
-        return Ok(CacheFrom::Registry(reference("--cache-from", text)?));
+        return Ok(CacheFrom { place: CachePlace::Registry(reference(flag, text)?), mounts: MountChoice::All });
     }
-    let mut fields = Fields::parse("--cache-from", text)?;
-    let from = match fields.kind()?.as_str() {
-        "registry" | "inline" => CacheFrom::Registry(reference("--cache-from", &fields.needed("ref")?)?),
-        "local" => {
-            let src = fields.needed("src")?;
-            let name = fields.take("digest").or_else(|| fields.take("tag"));
-            CacheFrom::Local(absolute(&src)?, name.unwrap_or_else(|| TAG.into()))
-        }
-        kind => return Err(fields.refused(kind)),
-    };
+    let mut fields = Fields::parse(flag, text)?;
+    let place = place(&mut fields, Side::From)?;
+    // What there is of mounts was written on purpose.
+    let mounts = fields.take("mounts").map_or(MountChoice::All, |text| choice(&text));
     fields.end()?;
-    Ok(from)
+    Ok(CacheFrom { place, mounts })
 }
 
 /// Parses one `--cache-to`.
 pub(crate) fn cache_to(text: &str) -> CommandResult<CacheTo> {
-    if !text.contains('=') {
-        let place = CachePlace::Registry(reference("--cache-to", text)?);
-        return Ok(CacheTo { place, max: false, ignore_error: false });
-    }
-    let mut fields = Fields::parse("--cache-to", text)?;
-    let place = match fields.kind()?.as_str() {
-        "inline" => CachePlace::Inline,
-        "registry" => CachePlace::Registry(reference("--cache-to", &fields.needed("ref")?)?),
-        "local" => {
-            CachePlace::Local(absolute(&fields.needed("dest")?)?, fields.take("tag").unwrap_or_else(|| TAG.into()))
-        }
-        kind => return Err(fields.refused(kind)),
+    let flag = "--cache-to";
+    let to = |place| CacheTo {
+        place,
+        max: false,
+        mounts: MountChoice::None,
+        mounts_max_size: MOUNTS_MAX_SIZE,
+        ignore_error: false,
     };
-    let max = match fields.take("mode").as_deref() {
+    if !text.contains('=') {
+        return Ok(to(CachePlace::Registry(reference(flag, text)?)));
+    }
+    let mut fields = Fields::parse(flag, text)?;
+    let mut to = to(place(&mut fields, Side::To)?);
+    to.max = match fields.take("mode").as_deref() {
         None | Some("min") => false,
-        Some("max") if place == CachePlace::Inline => {
+        Some("max") if to.place == CachePlace::Inline => {
             return Err(CommandError::usage("--cache-to: an inline cache holds only what the image does (mode=min)"));
         }
         Some("max") => true,
@@ -58,7 +58,15 @@ pub(crate) fn cache_to(text: &str) -> CommandResult<CacheTo> {
             return Err(CommandError::usage(format!("--cache-to: mode=`{other}` is neither `min` nor `max`")));
         }
     };
-    let ignore_error = fields.boolean("ignore-error")?;
+    to.mounts = fields.take("mounts").map_or(MountChoice::None, |text| choice(&text));
+    if to.mounts != MountChoice::None && to.place == CachePlace::Inline {
+        return Err(CommandError::usage("--cache-to: an inline cache holds no cache mounts")
+            .with_hint("give them a cache of their own: `type=registry,ref=..,mounts=..`"));
+    }
+    if let Some(text) = fields.take("mounts-max-size") {
+        to.mounts_max_size = prune::size(&text)?;
+    }
+    to.ignore_error = fields.boolean("ignore-error")?;
     // A cache of cooper's is an OCI image manifest, and its layers keep the compression they have: what asks for just that is
     // no question.
     for (key, value) in [("image-manifest", "true"), ("oci-mediatypes", "true"), ("force-compression", "false")] {
@@ -69,7 +77,53 @@ pub(crate) fn cache_to(text: &str) -> CommandResult<CacheTo> {
         }
     }
     fields.end()?;
-    Ok(CacheTo { place, max, ignore_error })
+    Ok(to)
+}
+
+/// Parses a place of cache mounts: `type=..` as in `--cache-to`, or a place as in `cooper copy`.
+pub(crate) fn kept_at(text: &str, side: Side) -> CommandResult<CachePlace> {
+    if !text.starts_with("type=") {
+        return Ok(CachePlace::at(&text.parse()?)?);
+    }
+    let mut fields = Fields::parse("the place", text)?;
+    let place = place(&mut fields, side)?;
+    fields.end()?;
+    Ok(place)
+}
+
+/// Which way a cache goes: a directory is `src` there, `dest` here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    From,
+    To,
+}
+
+fn place(fields: &mut Fields, side: Side) -> CommandResult<CachePlace> {
+    let flag = fields.flag;
+    let kind = fields.needed("type")?;
+    Ok(match (kind.as_str(), side) {
+        ("inline", Side::To) => CachePlace::Inline,
+        ("registry" | "inline", _) => CachePlace::Registry(reference(flag, &fields.needed("ref")?)?),
+        ("local", Side::From) => {
+            let src = absolute(&fields.needed("src")?)?;
+            let name = fields.take("digest").or_else(|| fields.take("tag"));
+            CachePlace::Local(src, name.unwrap_or_else(|| TAG.into()))
+        }
+        ("local", Side::To) => {
+            let dest = absolute(&fields.needed("dest")?)?;
+            CachePlace::Local(dest, fields.take("tag").unwrap_or_else(|| TAG.into()))
+        }
+        (kind, _) => return Err(fields.refused(kind)),
+    })
+}
+
+/// `all`, `none`, or ids.
+fn choice(text: &str) -> MountChoice {
+    match text {
+        "all" => MountChoice::All,
+        "none" | "" => MountChoice::None,
+        ids => MountChoice::Ids(ids.split(',').map(|id| id.trim().to_owned()).collect()),
+    }
 }
 
 /// `key=value` pairs, taken out one by one; what is left over is a mistake.
@@ -80,20 +134,21 @@ struct Fields {
 
 impl Fields {
     fn parse(flag: &'static str, text: &str) -> CommandResult<Self> {
-        let pair = |(key, value): (String, Option<String>)| match value {
-            Some(value) => Ok((key, value)),
-            None => Err(CommandError::usage(format!("{flag}: `{key}` is not key=value"))),
-        };
-        Ok(Self { flag, fields: csv::pairs(text)?.into_iter().map(pair).collect::<CommandResult<_>>()? })
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for field in csv::split(text)?.iter().filter(|field| !field.trim().is_empty()) {
+            match (field.split_once('='), fields.last_mut()) {
+                (Some((key, value)), _) => fields.push((key.trim().to_ascii_lowercase(), value.to_owned())),
+                // `mounts=a,b`: a list within the list.
+                (None, Some((key, ids))) if key == "mounts" => ids.push_str(&format!(",{field}")),
+                (None, _) => return Err(CommandError::usage(format!("{flag}: `{field}` is not key=value"))),
+            }
+        }
+        Ok(Self { flag, fields })
     }
 
     fn take(&mut self, key: &str) -> Option<String> {
         let at = self.fields.iter().position(|(name, _)| name == key)?;
         Some(self.fields.remove(at).1)
-    }
-
-    fn kind(&mut self) -> CommandResult<String> {
-        self.needed("type")
     }
 
     fn needed(&mut self, key: &str) -> CommandResult<String> {
@@ -146,15 +201,32 @@ mod tests {
 
     #[test]
     fn caches_are_written_as_in_buildx() {
-        let registry = |name: &str| CacheFrom::Registry(name.parse().unwrap());
+        let from = |place| CacheFrom { place, mounts: MountChoice::All };
+        let registry = |name: &str| from(CachePlace::Registry(name.parse().unwrap()));
         assert_eq!(cache_from("user/app:cache").unwrap(), registry("user/app:cache"));
         assert_eq!(cache_from("type=registry,ref=r.example/a").unwrap(), registry("r.example/a"));
-        assert_eq!(cache_from("type=local,src=/c").unwrap(), CacheFrom::Local("/c".into(), "latest".into()));
+        let local = CachePlace::Local("/c".into(), "latest".into());
+        assert_eq!(cache_from("type=local,src=/c").unwrap(), from(local));
         let to = cache_to("type=registry,ref=r.example/a,mode=max,image-manifest=true,ignore-error=true").unwrap();
         assert_eq!((to.max, to.ignore_error), (true, true));
         assert_eq!(cache_to("type=inline").unwrap().place, CachePlace::Inline);
         let local = CachePlace::Local("/c".into(), "x".into());
         assert_eq!(cache_to("type=local,dest=/c,tag=x").unwrap().place, local);
+    }
+
+    #[test]
+    fn mounts_are_a_list_in_the_list() {
+        let ids = |ids: &[&str]| MountChoice::Ids(ids.iter().map(|id| (*id).to_owned()).collect());
+        for (text, mounts) in [
+            ("type=local,dest=/c", MountChoice::None),
+            ("type=local,dest=/c,mounts=all", MountChoice::All),
+            ("type=local,mounts=npm,/root/.cache,dest=/c", ids(&["npm", "/root/.cache"])),
+            ("type=local,\"mounts=npm,go\",dest=/c", ids(&["npm", "go"])),
+        ] {
+            assert_eq!(cache_to(text).unwrap().mounts, mounts, "{text}");
+        }
+        assert_eq!(cache_to("type=local,dest=/c,mounts=a,mounts-max-size=1kb").unwrap().mounts_max_size, 1000);
+        assert_eq!(cache_from("type=local,src=/c,mounts=none").unwrap().mounts, MountChoice::None);
     }
 
     #[test]
@@ -168,6 +240,8 @@ mod tests {
             ("type=local,dest=/c,x=y", "`x` is not known"),
             ("type=local,dest", "is not key=value"),
             ("type=local,dest=/c,image-manifest=false", "can only be true"),
+            ("type=inline,mounts=all", "holds no cache mounts"),
+            ("type=local,dest=/c,mounts-max-size=much", "is not a size"),
         ] {
             let error = cache_to(text).unwrap_err();
             assert!(error.what.contains(expect), "{text}: {}", error.what);
