@@ -5,7 +5,6 @@ use maud::{Markup, html};
 use super::super::route::Target;
 use super::frame::pages;
 use super::place::{href_image, href_repository, href_search, with_query};
-use super::text::count;
 
 /// Tags of one repository that are named at once.
 pub(super) const TAGS_SHOWN: usize = 6;
@@ -84,11 +83,6 @@ fn none(front: &Front, host: &str) -> Markup {
 /// What the page's title says.
 pub(super) fn title(front: &Front) -> String {
     if front.query.is_empty() { "Repositories".into() } else { format!("{} · Repositories", front.query) }
-}
-
-/// The number of tags in words, or that there are more.
-pub(super) fn tags_in_words(shown: usize, more: bool) -> String {
-    if more { format!("more than {}", count(shown, "tag")) } else { count(shown, "tag") }
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use maud::{Markup, html};
 
 use super::super::route::Target;
 use super::frame::{pages, trail};
-use super::front::tags_in_words;
 use super::place::{href_digest, href_image, href_repository, with_query};
-use super::text::{date, foreign, size};
+use super::text::{count, date, foreign, size};
 
 /// Platforms of one tag that are named at once.
 const PLATFORMS_SHOWN: usize = 6;
@@ -64,6 +63,11 @@ pub(super) fn page(repository: &Repository) -> Markup {
         }
         (pages(first, next.as_deref()))
     }
+}
+
+/// The number of tags in words, or that there are more.
+fn tags_in_words(shown: usize, more: bool) -> String {
+    if more { format!("more than {}", count(shown, "tag")) } else { count(shown, "tag") }
 }
 
 fn line(name: &str, row: &Row) -> Markup {

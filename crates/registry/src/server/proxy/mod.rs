@@ -4,6 +4,7 @@
 //! - A digest that is here is never asked for again. A tag is believed for a while, then compared with upstream's.
 //! - A blob is sent on while it comes, once for all who want it; it is kept only if its bytes are the digest's.
 //! - What upstream does not have is not here either, except while upstream gives no answer at all.
+//! - An image has its name in the backend from when all of it came: until then the cache alone remembers the tag.
 //! - Nothing is pushed here.
 
 mod flight;
@@ -11,6 +12,7 @@ mod memory;
 mod room;
 mod shelf;
 mod upstream;
+mod waiting;
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::ops::Range;
@@ -30,6 +32,7 @@ use self::room::Room;
 use self::shelf::Shelf;
 pub use self::upstream::Notes;
 use self::upstream::{Failure, Upstream};
+use self::waiting::Waiting;
 use super::{Backend, Document, Part, Refusal, StoredManifest, Upload};
 use crate::{Client, Error, ErrorKind, Result as ClientResult};
 
@@ -121,6 +124,7 @@ struct Inner {
     tags: Memory<Digest>,
     /// Lengths of blobs, as manifests say.
     sizes: Memory<u64>,
+    waiting: Waiting,
     names: Memory<Vec<String>>,
     statements: Memory<Vec<Descriptor>>,
     turns: Vec<Mutex<()>>,
@@ -145,6 +149,7 @@ impl Proxy {
             room: Room::default(),
             tags: Memory::new(TAGS_MAX),
             sizes: Memory::new(SIZES_MAX),
+            waiting: Waiting::default(),
             names: Memory::new(LISTS_MAX),
             statements: Memory::new(TAGS_MAX / 100),
             turns: (0..TURNS).map(|_| Mutex::default()).collect(),
@@ -184,7 +189,7 @@ impl Inner {
             .upstream
             .ask(name, &thing, |repository| async move { repository.manifest(Target::Digest(digest)).await });
         match asked.await {
-            Ok((descriptor, bytes)) => Ok(Some(self.keep(name, &[], stored(descriptor, bytes)).await)),
+            Ok((descriptor, bytes)) => Ok(Some(self.keep(name, stored(descriptor, bytes)).await)),
             Err(Failure::Unknown) => Ok(None),
             Err(Failure::Refused(refusal) | Failure::Fails(refusal)) => Err(refusal),
         }
@@ -198,25 +203,74 @@ impl Inner {
         if let Some(manifest) = self.believed(name, tag).await? {
             return Ok(Some(manifest));
         }
-        let kept = self.shelf.manifest(name, Target::Tag(tag)).await?;
+        let kept = self.kept_at(name, tag).await?;
         match self.compare(name, tag, kept.as_ref()).await {
             Ok(found) => {
                 let is_kept = kept.is_some_and(|kept| kept.digest == found.digest);
-                let found = if is_kept { found } else { self.keep(name, &[tag.to_owned()], found).await };
+                let found = if is_kept { self.used(name, found) } else { self.keep(name, found).await };
                 self.tags.put(name, tag, found.digest.clone());
-                Ok(Some(self.used(name, found)))
+                if !is_kept {
+                    self.waiting.add(name, tag, &found.digest);
+                    self.give_names(name).await;
+                }
+                Ok(Some(found))
             }
             Err(Failure::Unknown) => {
                 self.tags.forget(name, tag);
-                if kept.is_some() {
-                    // What this registry may not delete was not brought by this cache.
-                    let _ = self.shelf.delete_manifest(name, Target::Tag(tag)).await;
-                }
+                self.waiting.remove(name, tag);
+                // What this registry may not delete was not brought by this cache.
+                let _ = self.shelf.delete_manifest(name, Target::Tag(tag)).await;
                 Ok(None)
             }
             Err(Failure::Refused(refusal)) => Err(refusal),
             Err(Failure::Fails(refusal)) => kept.map(|kept| Some(self.used(name, kept))).ok_or(refusal),
         }
+    }
+
+    /// The manifest that a tag stood for when upstream was last asked.
+    async fn kept_at(&self, name: &str, tag: &str) -> Result<Option<StoredManifest>, Refusal> {
+        if let Some(digest) = self.tags.get(name, tag, Duration::MAX)
+            && let Some(manifest) = self.shelf.manifest(name, Target::Digest(&digest)).await?
+        {
+            return Ok(Some(manifest));
+        }
+        self.shelf.manifest(name, Target::Tag(tag)).await
+    }
+
+    /// Names the images of a repository that became whole.
+    async fn give_names(&self, name: &str) {
+        for (tag, digest) in self.waiting.of(name) {
+            if let Err(refusal) = self.give_name(name, &tag, &digest).await {
+                self.cannot_keep(&format!("{name}:{tag}"), &refusal);
+            }
+        }
+    }
+
+    async fn give_name(&self, name: &str, tag: &str, digest: &Digest) -> Result<(), Refusal> {
+        let manifest = self.shelf.manifest(name, Target::Digest(digest)).await?;
+        let Some(manifest) = manifest else { return Ok(self.waiting.remove(name, tag)) };
+        if !self.is_whole(name, &manifest).await? {
+            return Ok(());
+        }
+        self.waiting.remove(name, tag);
+        self.shelf.put_manifest(name, &[tag.to_owned()], &manifest, &[]).await
+    }
+
+    /// Whether all blobs of an image are here; of an index, those of its images that are here at all, of which there is one.
+    async fn is_whole(&self, name: &str, manifest: &StoredManifest) -> Result<bool, Refusal> {
+        let mut images = Vec::new();
+        for child in children(manifest) {
+            images.extend(self.shelf.manifest(name, Target::Digest(&child)).await?);
+        }
+        if images.is_empty() && children(manifest).is_empty() {
+            images.push(manifest.clone());
+        }
+        for blob in images.iter().flat_map(blobs) {
+            if self.shelf.blob_size(name, &blob.digest).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(!images.is_empty())
     }
 
     /// The manifest of a tag that was compared with upstream's a short while ago.
@@ -242,9 +296,9 @@ impl Inner {
     }
 
     /// Keeps a manifest that the client proved. It is served even if it cannot be kept.
-    async fn keep(&self, name: &str, tags: &[String], manifest: StoredManifest) -> StoredManifest {
+    async fn keep(&self, name: &str, manifest: StoredManifest) -> StoredManifest {
         // Its parts come when they are asked for.
-        if let Err(refusal) = self.shelf.put_manifest(name, tags, &manifest, &[]).await {
+        if let Err(refusal) = self.shelf.put_manifest(name, &[], &manifest, &[]).await {
             self.cannot_keep(&format!("manifest {}", manifest.digest), &refusal);
         }
         let manifest = self.used(name, manifest);
@@ -406,6 +460,7 @@ impl Inner {
         }
         upload.commit(digest).await?;
         self.room.came(digest, flight.size());
+        self.give_names(name).await;
         Ok(())
     }
 
@@ -413,6 +468,7 @@ impl Inner {
     async fn mount(&self, name: &str, digest: &Digest) -> Result<bool, Refusal> {
         for holder in self.shelf.holders(digest).await? {
             if self.shelf.mount_blob(&holder, name, digest).await? {
+                self.give_names(name).await;
                 return Ok(true);
             }
         }
