@@ -10,10 +10,11 @@ use cooper_oci::{
     BlobSink, Blobs, CopyOptions, Descriptor, Digest, Document, Layout, Platform, Progress, Reference, Target, choose,
     copy, parse_document, read_all, read_archive,
 };
-use cooper_registry::{Client, Repository};
+use cooper_registry::Repository;
 
 use crate::error::{from_oci, from_store};
 use crate::export::{Format, docker, write_archive};
+use crate::homes::{self, Seen};
 use crate::location::Location;
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Result, StepId, StepState};
 
@@ -73,22 +74,32 @@ pub async fn carry(engine: &Engine, work: &[Carry], events: &dyn EventSink) -> R
 
 async fn one(engine: &Engine, work: &Carry, step: StepId, events: &dyn EventSink) -> Result<Carried> {
     let what = format!("cannot copy {} to {}", work.from, work.to);
-    let source = Source::open(engine, &work.from, &what).await?;
+    let source = Source::open(engine, &work.from, &what).await.map_err(|error| or_of_the_store(engine, work, error))?;
     let image = match &work.platform {
         Some(platform) => choose(&source.image, platform, &*source.blobs).await.map_err(|e| from_oci(e, &what))?,
         None => source.image.clone(),
     };
     let destination = Destination::open(engine, work, &what)?;
-    let told = told();
-    let options = CopyOptions { progress: Some(told.sink()), ..CopyOptions::default() };
+    let (told, seen) = (told(), Seen::default());
+    let options = CopyOptions { progress: Some(seen.noting(Some(told.sink()))), ..CopyOptions::default() };
     let copying = destination.take(&image, &source, &options, &what);
     told.pass_on(copying, step, events).await?;
+    seen.remember(&engine.store, work.from.registry().into_iter().chain(work.to.registry()));
     let referrers = match work.referrers {
         true => destination.referrers(&image, &source, &what).await?,
         false => 0,
     };
     destination.name(&image, &source, &what).await?;
     Ok(Carried { image, referrers })
+}
+
+/// A bare name is a registry's; who meant an image of the store is told.
+fn or_of_the_store(engine: &Engine, work: &Carry, error: Error) -> Error {
+    let (Location::Registry(name), false) = (&work.from, matches!(work.to, Location::Store(_))) else { return error };
+    match engine.store.image(name) {
+        Ok(Some(_)) => error.with_hint(format!("the image of this name in the store is `store:{}`", name.familiar())),
+        _ => error,
+    }
 }
 
 /// Progress crosses from the copy's callback, which must be `'static`, to the borrowed sink of events.
@@ -185,7 +196,7 @@ enum Destination<'a> {
 impl<'a> Destination<'a> {
     fn open(engine: &'a Engine, work: &Carry, what: &str) -> Result<Self> {
         Ok(match &work.to {
-            Location::Registry(reference) => Self::Registry(mounting(&engine.client, reference, &work.from)),
+            Location::Registry(reference) => Self::Registry(homes::repository(engine, reference, work.from.registry())),
             Location::Store(name) => Self::Store(engine, parse_name(name, what)?),
             Location::Layout(dir, name) => {
                 Self::Layout(Layout::create(dir).map_err(|e| from_oci(e, what))?, name.clone())
@@ -341,18 +352,6 @@ async fn documents(blobs: &dyn Blobs, image: &Descriptor) -> cooper_oci::Result<
         }
     }
     Ok(out)
-}
-
-/// The destination; blobs are mounted from the source if that is the same registry.
-fn mounting(client: &Client, to: &Reference, from: &Location) -> Repository {
-    let repository = client.repository(to);
-    match from {
-        Location::Registry(from) if from.registry() == to.registry() => {
-            let neighbour = from.repository().to_owned();
-            repository.with_mounts(Arc::new(move |_| vec![neighbour.clone()]))
-        }
-        _ => repository,
-    }
 }
 
 /// The full name of a layout's entry: the one given, or the source's with the tag given.

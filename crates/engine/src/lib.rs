@@ -17,6 +17,7 @@ mod explain;
 mod export;
 mod files;
 mod filesystem;
+mod homes;
 mod join;
 mod journal;
 mod location;
@@ -51,8 +52,8 @@ pub use request::{
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
 pub use shared::{
-    CacheFrom, CachePlace, CacheTo, ListedMount, MountChoice, MountDate, export_mounts, import_mounts,
-    list_kept_mounts, list_mounts,
+    CacheFrom, CachePlace, CacheTo, GhaOptions, ListedMount, MountChoice, MountDate, S3Options, export_mounts,
+    import_mounts, list_kept_mounts, list_mounts,
 };
 pub use source::GitProgram;
 pub use transfer::{load, save};

@@ -27,6 +27,16 @@ pub enum Location {
     Daemon(String),
 }
 
+impl Location {
+    /// The name at a registry, if it is one.
+    pub(crate) fn registry(&self) -> Option<&Reference> {
+        match self {
+            Self::Registry(reference) => Some(reference),
+            _ => None,
+        }
+    }
+}
+
 /// The kinds that are no registry.
 const SCHEMES: [&str; 5] = ["store", "oci", "oci-archive", "docker-archive", "docker-daemon"];
 
@@ -58,6 +68,7 @@ fn registry(name: &str) -> Result<Location, Error> {
     let reference = name.parse::<Reference>().map_err(|error| {
         let kinds = SCHEMES.map(|scheme| format!("`{scheme}:`")).join(", ");
         let hint = error.hint().map(str::to_owned);
+        let hint = hint.or_else(|| name.starts_with(['.', '/']).then(|| format!("a directory is `oci:{name}`")));
         let hint = hint.unwrap_or_else(|| format!("a registry's image is `host/name:tag`; other places are {kinds}"));
         Error::new(ErrorKind::User, format!("`{name}` is not a place of an image: {error}")).with_hint(hint)
     })?;
@@ -118,5 +129,6 @@ mod tests {
             let error = text.parse::<Location>().unwrap_err();
             assert!(!error.hints.is_empty(), "{text}: {error}");
         }
+        assert_eq!("./dir".parse::<Location>().unwrap_err().hints, ["a directory is `oci:./dir`"]);
     }
 }

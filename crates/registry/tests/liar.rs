@@ -222,6 +222,26 @@ async fn manifests_are_taken_only_as_what_they_are() {
 }
 
 #[tokio::test]
+async fn the_first_schema_is_refused_as_what_it_is() {
+    // Its digest is not that of its bytes, which must not be the complaint.
+    for kind in ["prettyjws", "json"] {
+        let kind = format!("application/vnd.docker.distribution.manifest.v1+{kind}");
+        let liar = Liar::start(move |asked, _| match asked.path.as_str() {
+            "/v2/" => answer(200, &[], b""),
+            _ => {
+                let digest = Digest::of(b"payload").to_string();
+                let headers = [("Content-Type", kind.as_str()), ("Docker-Content-Digest", digest.as_str())];
+                answer(200, &headers, br#"{"schemaVersion":1,"fsLayers":[]}"#)
+            }
+        })
+        .await;
+        let error = within(from(&liar).resolve()).await.unwrap_err();
+        assert!(error.to_string().ends_with("only schema version 2 is supported"), "{error}");
+        assert!(error.hint().unwrap().contains("very old docker"), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn heads_that_do_not_fit_are_not_believed() {
     let bytes = small_manifest();
     let asked = Digest::of(b"asked").to_string();

@@ -101,12 +101,22 @@ impl Store {
         BlobWriter::new(self.clone(), None)
     }
 
-    /// Remembers that a registry's repository has the blob, so that it need not be uploaded there or can be mounted.
-    pub fn add_origin(&self, digest: &Digest, registry: &str, repository: &str) -> Result<()> {
+    /// Remembers that a registry's repository has these blobs, so that they can be mounted from there.
+    pub fn add_origins(&self, digests: &[Digest], registry: &str, repository: &str) -> Result<()> {
+        let mut unknown = Vec::new();
+        for digest in digests {
+            let is_it = |(other, name): &(String, String)| other == registry && name == repository;
+            if !self.origins(digest)?.iter().any(is_it) {
+                unknown.push(digest.to_string());
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
         self.db().write(|c| {
-            c.prepare_cached("INSERT OR IGNORE INTO origins(digest, registry, repository) VALUES(?1, ?2, ?3)")?
-                .execute(params![digest.to_string(), registry, repository])
-                .map(drop)
+            let sql = "INSERT OR IGNORE INTO origins(digest, registry, repository) VALUES(?1, ?2, ?3)";
+            let mut statement = c.prepare_cached(sql)?;
+            unknown.iter().try_for_each(|digest| statement.execute(params![digest, registry, repository]).map(drop))
         })
     }
 

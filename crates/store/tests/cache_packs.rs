@@ -229,7 +229,7 @@ fn hostile_packs_stay_in_the_mount_or_are_refused() {
     let good = forged(&store, &[(&hash, "evil"), ("etc/passwd", "evil")]);
     let wrong = forged(&store, &[(&hash, "good")]);
     let out = canary.display();
-    let cases: [(&str, String, &Pack, bool); 6] = [
+    let cases: [(&str, String, &Pack, bool); 7] = [
         ("through a link", format!("l 777 0 0 1.000000000 a {out}\nf 644 0 0 1.000000000 a/x 4 {hash}\n"), &good, true),
         (
             "hard link out",
@@ -240,6 +240,12 @@ fn hostile_packs_stay_in_the_mount_or_are_refused() {
         ("a device", "c 666 0 0 1.000000000 null 1:3\n".into(), &good, false),
         ("another content", format!("f 644 0 0 1.000000000 f 4 {hash}\n"), &wrong, false),
         ("a missing content", format!("f 644 0 0 1.000000000 f 4 {}\n", "0".repeat(64)), &good, false),
+        (
+            "too large",
+            format!("f 644 0 0 1.000000000 f {} {hash}\nf 644 0 0 1.000000000 g 9 {hash}\n", u64::MAX),
+            &good,
+            false,
+        ),
         ("another size", format!("f 644 0 0 1.000000000 f 9 {hash}\n"), &good, false),
     ];
     for (why, lines, pack, works) in cases {

@@ -100,7 +100,7 @@ async fn list(args: &List, at: &Surroundings) -> CommandResult {
     let engine = engine_calls::plain(at)?;
     let mounts = match &args.place {
         None => cooper_engine::list_mounts(&engine).await?,
-        Some(place) => cooper_engine::list_kept_mounts(&engine, &kept_at(place, Side::From)?).await?,
+        Some(place) => cooper_engine::list_kept_mounts(&engine, &kept_at(place, Side::From, &at.environment)?).await?,
     };
     match args.format {
         Format::Table => output::data(&table(&mounts, human::now())),
@@ -129,7 +129,7 @@ fn object(mount: &ListedMount) -> serde_json::Value {
 }
 
 async fn export(args: &Export, at: &Surroundings) -> CommandResult {
-    let (choice, place) = parse_export(args)?;
+    let (choice, place) = parse_export(args, at)?;
     let max_size = args.max_size.as_deref().map_or(Ok(MOUNTS_MAX_SIZE), prune::size)?;
     let engine = engine_calls::plain(at)?;
     let progress = shown(&args.shown, at);
@@ -142,7 +142,7 @@ async fn export(args: &Export, at: &Surroundings) -> CommandResult {
     Ok(())
 }
 
-fn parse_export(args: &Export) -> CommandResult<(MountChoice, CachePlace)> {
+fn parse_export(args: &Export, at: &Surroundings) -> CommandResult<(MountChoice, CachePlace)> {
     let Some((place, ids)) = args.ids_and_place.split_last() else {
         return Err(CommandError::usage("cache export needs a place"));
     };
@@ -155,11 +155,11 @@ fn parse_export(args: &Export) -> CommandResult<(MountChoice, CachePlace)> {
                 .with_hint("`cooper cache list` shows them; `--all` takes all"));
         }
     };
-    Ok((choice, kept_at(place, Side::To)?))
+    Ok((choice, kept_at(place, Side::To, &at.environment)?))
 }
 
 async fn import(args: &Import, at: &Surroundings) -> CommandResult {
-    let place = kept_at(&args.place, Side::From)?;
+    let place = kept_at(&args.place, Side::From, &at.environment)?;
     let choice = if args.ids.is_empty() { MountChoice::All } else { MountChoice::Ids(args.ids.clone()) };
     let engine = engine_calls::plain(at)?;
     let progress = shown(&args.shown, at);

@@ -222,3 +222,47 @@ fn statements_go_with_the_image_wherever_they_can() {
         assert!(message.contains(expect) && message.contains("hint: "), "{message}");
     }
 }
+
+#[test]
+fn a_bare_name_that_the_store_has_is_told_apart() {
+    let cooper = world();
+    let registry = Registry::start();
+    let name = format!("{}/app:1", registry.address);
+    cooper.run(&["tag", "app:1", &name]).ok();
+    let message = cooper.run(&["copy", &name, "oci:layout"]).fails(1);
+    assert!(message.contains(&format!("hint: the image of this name in the store is `store:{name}`")), "{message}");
+    let message = cooper.run(&["copy", "store:app:1", "./layout"]).fails(2);
+    assert!(message.contains("`oci:./layout`"), "{message}");
+}
+
+#[test]
+fn what_the_registry_has_elsewhere_is_mounted_and_not_sent() {
+    let cooper = world();
+    let registry = Registry::start();
+    let base = format!("{}/base:1", registry.address);
+    cooper.run(&["copy", "store:app:1", &base]).ok();
+    let sent = || {
+        let requests = registry.running.requests();
+        requests.iter().filter(|r| matches!(r.method.as_str(), "PUT" | "PATCH") && r.path.contains("/blobs/")).count()
+    };
+    // Built on a base of that registry, whether it was pulled before or is met by the build.
+    for pulled in [false, true] {
+        let other = Cooper::empty();
+        other.put("y", if pulled { "one" } else { "two" });
+        if pulled {
+            other.run(&["pull", &base]).ok();
+        }
+        let before = sent();
+        let name = format!("{}/team/app:{pulled}", registry.address);
+        other.build(&format!("FROM {base}\nCOPY y /y\n"), &["-t", &name, "--push"]).ok();
+        assert_eq!(sent() - before, 2, "one layer and the config");
+        // What was pushed once is mounted under the next name.
+        let next = format!("{}/next/app:{pulled}", registry.address);
+        other.run(&["tag", &name, &next]).ok();
+        other.run(&["push", &next]).ok();
+        assert_eq!(sent() - before, 2);
+        let there = Cooper::empty();
+        there.run(&["copy", &next, "store:there:1"]).ok();
+        assert_eq!(digest(&there, "there:1"), digest(&other, &name));
+    }
+}

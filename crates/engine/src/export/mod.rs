@@ -15,6 +15,7 @@ use crate::build::Built;
 use crate::engine::blocking;
 use crate::error::{from_oci, from_store};
 use crate::files::LayerFiles;
+use crate::homes::{self, Seen};
 use crate::seal::Seals;
 use crate::shared::SharedCaches;
 use crate::source::Remotes;
@@ -230,8 +231,10 @@ pub(crate) async fn push_image(
     name: &Reference,
 ) -> Result<()> {
     let what = format!("cannot push `{}`", name.familiar());
-    let repository = engine.client.repository(name);
-    copy(image, from, &repository, &CopyOptions::default()).await.map_err(|e| from_oci(e, &what))?;
+    let (repository, seen) = (homes::repository(engine, name, None), Seen::default());
+    let options = CopyOptions { progress: Some(seen.noting(None)), ..CopyOptions::default() };
+    copy(image, from, &repository, &options).await.map_err(|e| from_oci(e, &what))?;
+    seen.remember(&engine.store, [name]);
     if matches!(name.target(), Target::Digest(_)) {
         return Ok(());
     }

@@ -22,6 +22,7 @@ mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -64,6 +65,11 @@ impl StoreBackend {
     pub fn new(store: Store, names: Names) -> Self {
         let (shown, reading) = (Shown::default(), Reading::default());
         Self { inner: Arc::new(Inner { store, names, shown, reading, renamed: Notify::new() }) }
+    }
+
+    /// Where a cache has what is on its way: a directory of the store's file system, for files without a name.
+    pub fn spool(&self) -> PathBuf {
+        self.inner.store.root().join("tmp")
     }
 
     /// Does something with the store beside the runtime's own threads.

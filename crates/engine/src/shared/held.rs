@@ -8,6 +8,7 @@ use cooper_oci::{Blobs, Descriptor, ImageConfig, Index, Manifest, read_all};
 
 use super::document::{Document, INLINE_FIELD, Inline, MEDIA_TYPE, Records, merge};
 use super::mounts::{self, KEY};
+use super::place::Root;
 use crate::error::from_oci;
 use crate::{Error, ErrorKind, Result};
 
@@ -18,7 +19,7 @@ pub(crate) const DOCUMENT_MAX: u64 = 32 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// What the name stands for.
-    pub(crate) root: Option<Descriptor>,
+    pub(crate) root: Option<Root>,
     /// The manifests whose records these are.
     pub(crate) caches: Vec<Descriptor>,
     /// Records of all of them.
@@ -31,9 +32,10 @@ pub(crate) struct Held {
 
 impl Held {
     /// Reads a cache, or the inline caches of an image, of every platform of an index.
-    pub(crate) async fn read(place: &dyn Blobs, root: &Descriptor) -> Result<Self> {
+    pub(crate) async fn read(place: &dyn Blobs, root: Root) -> Result<Self> {
         let what = "cannot read it";
         let mut held = Self { root: Some(root.clone()), ..Self::default() };
+        let root = &root.descriptor;
         let manifests = match root.media_type.is_index() {
             false => vec![root.clone()],
             true => {

@@ -44,6 +44,8 @@ pub(crate) struct Import {
     pub(crate) mounts: BTreeMap<String, Descriptor>,
     pub(crate) choice: MountChoice,
     pub(crate) place: Arc<Watched>,
+    /// The same place, for packs: what cannot be restored is no reason to distrust the records.
+    pub(crate) packs: Arc<Watched>,
 }
 
 impl Import {
@@ -52,7 +54,7 @@ impl Import {
         let reading = async {
             let place = Place::open(engine, &from.place, false).await?;
             let root = place.root().await?.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is none"))?;
-            let held = Held::read(&*place.blobs, &root).await?;
+            let held = Held::read(&*place.blobs, root).await?;
             Ok((place, held))
         };
         let slow = |_| Error::new(ErrorKind::Retry, format!("no answer within {} seconds", PATIENCE.as_secs()));
@@ -63,6 +65,7 @@ impl Import {
             records: HashMap::new(),
             mounts: held.mounts,
             choice: from.mounts.clone(),
+            packs: Arc::new(Watched::new(place.blobs.clone())),
             place: Arc::new(Watched::new(place.blobs)),
         };
         for (id, known) in held.records {

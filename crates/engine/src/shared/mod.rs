@@ -8,6 +8,7 @@ mod document;
 mod held;
 mod import;
 mod mounts;
+mod objects;
 mod place;
 mod publish;
 mod verbs;
@@ -27,6 +28,8 @@ use self::document::{Known, Records};
 pub use self::import::CacheFrom;
 use self::import::Import;
 pub use self::mounts::MountChoice;
+pub use self::objects::gha::GhaOptions;
+pub use self::objects::s3::S3Options;
 pub use self::place::CachePlace;
 use self::place::Place;
 use self::publish::{Ours, publish};
@@ -202,13 +205,14 @@ impl SharedCaches {
         }
         let records = self.records(work, to.max).await?;
         let place = Place::open(work.engine, &to.place, true).await?;
-        let sent = send_mounts(to, work, &place).await?;
-        let ours = Ours { records, mounts: sent.iter().map(|(key, sent)| (key.clone(), sent.entry.clone())).collect() };
+        let mounts = send_mounts(to, work, &place).await?;
+        let ours =
+            Ours { records, mounts: mounts.iter().map(|(key, packed)| (key.clone(), packed.entry.clone())).collect() };
         publish(&place, work.store, &**work.remotes, &ours).await?;
-        sent.iter().try_for_each(|(_, sent)| sent.is_named())
+        mounts.iter().try_for_each(|(_, packed)| packed.is_named())
     }
 
-    /// Brings the cache mounts of these names from the first cache that has them, before a step opens them: once in a build.
+    /// Brings the cache mounts of these names from the cache that has the newest, before a step opens them: once in a build.
     /// `told` gets a line about each that was restored.
     pub(crate) async fn restore_mounts(
         &self,
@@ -217,18 +221,21 @@ impl SharedCaches {
         events: &dyn EventSink,
         told: &(dyn Fn(String) + Sync),
     ) {
-        for name in names {
+        let restoring = names.iter().map(|name| async move {
             let once =
                 self.restored.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default().clone();
             once.get_or_init(|| self.restore_mount(name, store, events, told)).await;
-        }
+        });
+        futures::future::join_all(restoring).await;
     }
 
     async fn restore_mount(&self, name: &str, store: &Store, events: &dyn EventSink, told: &(dyn Fn(String) + Sync)) {
         let Some(id) = mounts::id_of(name) else { return };
-        for import in self.imports().filter(|import| import.choice.takes(id)) {
-            let Some(entry) = import.mounts.get(&Store::cache_mount_id(name)) else { continue };
-            match mounts::restore(store, name, import.place.clone(), entry, false).await {
+        let key = Store::cache_mount_id(name);
+        let caches = self.imports().filter(|import| import.choice.takes(id));
+        let kept = caches.filter_map(|import| Some((import.mounts.get(&key)?, import)));
+        for (entry, import) in mounts::newest_first(kept) {
+            match mounts::restore(store, name, import.packs.clone(), entry, false).await {
                 Ok(Some(_)) => return told(format!("restored the cache mount `{id}` from {}\n", import.name)),
                 Ok(None) => return,
                 Err(error) => {
@@ -240,7 +247,7 @@ impl SharedCaches {
 }
 
 /// Sends the cache mounts that go with a cache; by the store's ids of them. One that cannot be packed stays behind.
-async fn send_mounts(to: &CacheTo, work: &Export<'_>, place: &Place) -> Result<Vec<(String, mounts::Sent)>> {
+async fn send_mounts(to: &CacheTo, work: &Export<'_>, place: &Place) -> Result<Vec<(String, mounts::Packed)>> {
     if to.mounts == MountChoice::None {
         return Ok(Vec::new());
     }
@@ -259,9 +266,14 @@ async fn send_mounts(to: &CacheTo, work: &Export<'_>, place: &Place) -> Result<V
             continue;
         };
         let limits = (to.mounts_max_size, (work.engine.clock)());
-        if let Some(sent) = mounts::send(work.store, &row.name, limits, held.mounts.get(&row.id), place).await? {
-            tell_left_out(work.events, id, sent.left_out);
-            all.push((row.id.clone(), sent));
+        match mounts::pack(work.store, &row.name, limits, held.mounts.get(&row.id), place).await {
+            Ok(None) => {}
+            Ok(Some(packed)) => {
+                packed.send(work.store, place).await?;
+                tell_left_out(work.events, id, packed.left_out);
+                all.push((row.id.clone(), packed));
+            }
+            Err(error) => warn(work.events, error.to_string()),
         }
     }
     Ok(all)
@@ -270,11 +282,10 @@ async fn send_mounts(to: &CacheTo, work: &Export<'_>, place: &Place) -> Result<V
 /// Tells of files that stayed behind.
 fn tell_left_out(events: &dyn EventSink, id: &str, (files, bytes): (usize, u64)) {
     if files > 0 {
-        let message = format!(
-            "{files} files ({} MB) of the cache mount `{id}`, those used least recently, are over its size limit and stay behind",
-            bytes.div_ceil(1_000_000)
-        );
-        warn(events, message);
+        let noun = if files == 1 { "file" } else { "files" };
+        let size = bytes.div_ceil(1_000_000);
+        let what = format!("{files} {noun} ({size} MB) of the cache mount `{id}` stay behind");
+        warn(events, format!("{what}: it is over its size limit, and they were used least recently"));
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) const BYTES: &str = "vnd.cooper.cache-mount.bytes";
 /// In the index, when it was packed (image-spec, annotations.md).
 pub(crate) const CREATED: &str = "org.opencontainers.image.created";
 
-/// Longest listing read: a million files have a tenth of it.
+/// Longest listing read, as it comes and as text: a million files, the most that travel, have a third of it.
 const LISTING_MAX: u64 = 512 << 20;
 
 /// Packs asked for at once whether they are there.
@@ -91,16 +91,37 @@ pub(crate) fn id_of(name: &str) -> Option<&str> {
     parts.all(|part| is_owner(part) || part.starts_with('/')).then_some(id)
 }
 
-/// A mount that was sent to a place, and its entry for the index.
+/// Entries of one mount at several places, the one that was kept last before the others; of equals the first.
+pub(crate) fn newest_first<'a, T>(kept: impl Iterator<Item = (&'a Descriptor, T)>) -> Vec<(&'a Descriptor, T)> {
+    let mut kept: Vec<_> = kept.collect();
+    let date = |entry: &Descriptor| {
+        let date = entry.annotations.get(CREATED).and_then(|date| OffsetDateTime::parse(date, &Rfc3339).ok());
+        date.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    };
+    kept.sort_by_key(|(entry, _)| std::cmp::Reverse(date(entry)));
+    kept
+}
+
+/// A mount, packed for a place, and its entry for the index.
 #[derive(Debug)]
-pub(crate) struct Sent {
+pub(crate) struct Packed {
     pub(crate) entry: Descriptor,
     /// Files left behind, and their bytes.
     pub(crate) left_out: (usize, u64),
+    /// Nothing when the place has it just so.
     packing: Option<Packing>,
 }
 
-impl Sent {
+impl Packed {
+    /// Sends what the place lacks.
+    pub(crate) async fn send(&self, store: &Store, place: &Place) -> Result<()> {
+        if self.packing.is_none() {
+            return Ok(());
+        }
+        let sent = copy(&self.entry, store, &*place.sink, &CopyOptions::default()).await;
+        sent.map_err(|e| from_oci(e, &format!("cannot write a cache mount to {}", place.shown)))
+    }
+
     /// The place has it under its name from now on.
     pub(crate) fn is_named(&self) -> Result<()> {
         let kept = self.packing.as_ref().map(|packing| packing.kept_as(&self.entry.digest));
@@ -108,47 +129,51 @@ impl Sent {
     }
 }
 
-/// Packs a mount and sends what the place lacks, given the entry it has there. `None` if the store has no such mount.
-pub(crate) async fn send(
+/// Packs a mount for a place, given the entry it has there. `None` if the store has no such mount.
+pub(crate) async fn pack(
     store: &Store,
     name: &str,
     (max_size, now): (u64, i64),
     held: Option<&Descriptor>,
     place: &Place,
-) -> Result<Option<Sent>> {
+) -> Result<Option<Packed>> {
     let Some(id) = id_of(name) else { return Ok(None) };
-    let what = format!("cannot write the cache mount `{id}` to {}", place.shown);
+    let what = format!("cannot pack the cache mount `{id}`");
     let earlier = match held {
         Some(held) => earlier(held, name, place).await,
-        None => Earlier::default(),
+        None => None,
     };
-    if let Some(held) = held
+    if let (Some(held), Some(earlier)) = (held, &earlier)
         && earlier.there.len() == earlier.mount.packs.len()
         && store.cache_mount_state(name).map_err(|e| from_store(e, &what))? == MountState::CopyOf(held.digest.clone())
     {
-        return Ok(Some(Sent { entry: held.clone(), left_out: (0, 0), packing: None }));
+        return Ok(Some(Packed { entry: held.clone(), left_out: (0, 0), packing: None }));
     }
     let (packer, packed_name) = (store.clone(), name.to_owned());
-    let packed = blocking(move || packer.pack_cache_mount(&packed_name, &earlier, max_size)).await;
-    let Some(packing) = packed.map_err(|e| from_store(e, &what))? else { return Ok(None) };
-    let manifest = write(store, name, &packing.mount).map_err(|e| from_oci(e, &what))?;
-    copy(&manifest, store, &*place.sink, &CopyOptions::default()).await.map_err(|e| from_oci(e, &what))?;
+    let earlier = earlier.unwrap_or_default();
+    let packed = blocking(move || {
+        let Some(packing) = packer.pack_cache_mount(&packed_name, &earlier, max_size)? else { return Ok(None) };
+        let manifest = write(&packer, &packed_name, &packing.mount)?;
+        Ok(Some((packing, manifest)))
+    });
+    let packed = packed.await.map_err(|e: cooper_oci::Error| from_oci(e, &what))?;
+    let Some((packing, manifest)) = packed else { return Ok(None) };
     let entry = match held.filter(|held| held.digest == manifest.digest) {
         Some(held) => held.clone(),
         None => entry(manifest, name, id, packing.mount.listing.size(), now),
     };
-    Ok(Some(Sent { entry, left_out: packing.mount.left_out, packing: Some(packing) }))
+    Ok(Some(Packed { entry, left_out: packing.mount.left_out, packing: Some(packing) }))
 }
 
 /// What the place has of the mount. What cannot be read is packed anew.
-async fn earlier(held: &Descriptor, name: &str, place: &Place) -> Earlier {
-    let Ok(mount) = read(&*place.blobs, held, name).await else { return Earlier::default() };
+async fn earlier(held: &Descriptor, name: &str, place: &Place) -> Option<Earlier> {
+    let mount = read(&*place.blobs, held, name).await.ok()?;
     let asked = stream::iter(mount.packs.iter().map(|pack| pack.blob.clone()).collect::<Vec<_>>()).map(|blob| async {
         let has = place.sink.has(&blob).await.unwrap_or(false);
         has.then_some(blob.digest)
     });
     let there: HashSet<Digest> = asked.buffer_unordered(QUESTIONS).filter_map(|found| async { found }).collect().await;
-    Earlier { mount, there }
+    Some(Earlier { mount, there })
 }
 
 /// Puts listing, config and manifest into the store, where the new packs are.
@@ -193,7 +218,8 @@ async fn read(place: &dyn Blobs, descriptor: &Descriptor, name: &str) -> Result<
         return Err(wrong("its name or its packs are not those of the entry"));
     }
     let bytes = read_all(place, listing, LISTING_MAX).await.map_err(|e| from_oci(e, what))?;
-    let listing = blocking(move || Listing::decode(&bytes)).await.map_err(|e| from_store(e, what))?;
+    let listing =
+        blocking(move || Listing::decode_within(&bytes, LISTING_MAX)).await.map_err(|e| from_store(e, what))?;
     let packs = packs.iter().zip(document.packs).map(|(blob, size)| Pack { blob: blob.clone(), size }).collect();
     Ok(PackedMount { listing, packs, places: document.places, left_out: (0, 0) })
 }
@@ -281,5 +307,14 @@ mod tests {
         ] {
             assert_eq!(id_of(name), id, "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_newest_counts() {
+        let at = |now| entry(Descriptor::of("application/x", b""), "npm", "npm", 0, now);
+        let (old, new, none) = (at(1_000_000_000), at(1_600_000_000), Descriptor::of("application/x", b""));
+        let kept = [(&none, 1), (&old, 2), (&new, 3), (&new, 4)];
+        let order: Vec<_> = newest_first(kept.into_iter()).into_iter().map(|(_, number)| number).collect();
+        assert_eq!(order, [3, 4, 2, 1]);
     }
 }

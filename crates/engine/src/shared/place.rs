@@ -13,6 +13,9 @@ use cooper_registry::Repository;
 use cooper_store::Store;
 
 use super::held::Held;
+use super::objects::Objects;
+use super::objects::gha::{Gha, GhaOptions};
+use super::objects::s3::{S3, S3Options};
 use crate::error::from_oci;
 use crate::export::{Format, write_archive};
 use crate::{Engine, Error, ErrorKind, Location, Result};
@@ -28,6 +31,10 @@ pub enum CachePlace {
     Local(PathBuf, String),
     /// In a tar of an OCI layout.
     Archive(PathBuf),
+    /// In an S3 bucket.
+    S3(S3Options),
+    /// In GitHub's cache service.
+    Gha(GhaOptions),
 }
 
 impl CachePlace {
@@ -52,6 +59,8 @@ impl CachePlace {
             Self::Registry(reference) => reference.familiar(),
             Self::Local(dir, tag) => format!("{}:{tag}", dir.display()),
             Self::Archive(file) => file.display().to_string(),
+            Self::S3(options) => format!("s3://{}/{}{}", options.bucket, options.prefix, options.names.join(";")),
+            Self::Gha(options) => format!("GitHub's cache `{}`", options.scope),
         }
     }
 }
@@ -72,6 +81,15 @@ enum Name {
     Layout(Layout, String),
     /// A file is written whole, from the store.
     Archive(Store, PathBuf, Option<Descriptor>),
+    Objects(Objects),
+}
+
+/// What a place's name stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub(crate) descriptor: Descriptor,
+    /// The word by which a place of objects knows this very state of the name.
+    version: Option<String>,
 }
 
 impl Place {
@@ -95,6 +113,11 @@ impl Place {
                 let name = Name::Archive(engine.store.clone(), file.clone(), root);
                 Ok(Self::with(engine.store.clone(), name, shown))
             }
+            CachePlace::S3(options) => {
+                let s3 = S3::open(&engine.client, engine.clock, options).map_err(|e| from_oci(e, &what))?;
+                Ok(Self::objects(Objects::S3(s3), shown))
+            }
+            CachePlace::Gha(options) => Ok(Self::objects(Objects::Gha(Gha::open(&engine.client, options)), shown)),
         }
     }
 
@@ -102,13 +125,22 @@ impl Place {
         Self { blobs: Arc::new(both.clone()), sink: Arc::new(both), name, shown }
     }
 
+    fn objects(objects: Objects, shown: String) -> Self {
+        Self::with(objects.clone(), Name::Objects(objects), shown)
+    }
+
     /// What the name stands for; `None` if it stands for nothing.
-    pub(crate) async fn root(&self) -> Result<Option<Descriptor>> {
+    pub(crate) async fn root(&self) -> Result<Option<Root>> {
         let what = format!("cannot find {}", self.shown);
+        let plain = |descriptor| Root { descriptor, version: None };
         let found = match &self.name {
-            Name::Registry(repository) => repository.resolve().await.map_err(cooper_oci::Error::from),
-            Name::Layout(layout, tag) => layout.find(Some(tag)),
-            Name::Archive(_, _, root) => return Ok(root.clone()),
+            Name::Registry(repository) => repository.resolve().await.map(plain).map_err(cooper_oci::Error::from),
+            Name::Layout(layout, tag) => layout.find(Some(tag)).map(plain),
+            Name::Archive(_, _, root) => return Ok(root.clone().map(plain)),
+            Name::Objects(objects) => {
+                let root = objects.root().await.map_err(|e| from_oci(e, &what))?;
+                return Ok(root.map(|(descriptor, version)| Root { descriptor, version: Some(version) }));
+            }
         };
         match found {
             Ok(root) => Ok(Some(root)),
@@ -117,31 +149,39 @@ impl Place {
         }
     }
 
-    /// Lets the name stand for `root`, whose parts are there.
-    pub(crate) async fn set_root(&self, root: &Descriptor, bytes: Vec<u8>) -> Result<()> {
+    /// Lets the name stand for `root`, whose parts are there, instead of `over`. `false`: the place knows that the name stands
+    /// for something else by now.
+    pub(crate) async fn set_root(&self, root: &Descriptor, bytes: Vec<u8>, over: Option<&Root>) -> Result<bool> {
         let what = format!("cannot write the cache to {}", self.shown);
+        let failed = |e: cooper_oci::Error| from_oci(e, &what);
         match &self.name {
             Name::Registry(repository) => {
                 let target = repository.reference().target();
                 let put = repository.put_manifest(target, root.media_type.clone(), bytes).await;
-                put.map(drop).map_err(|e| from_oci(e.into(), &what))
+                put.map_err(|e| failed(e.into()))?;
             }
             Name::Layout(layout, tag) => {
-                layout.put(root, body_from_bytes(bytes)).await.map_err(|e| from_oci(e, &what))?;
-                let name = format!("cache.invalid/cache:{tag}").parse().map_err(|e| from_oci(e, &what))?;
-                layout.add(root, &[name]).map_err(|e| from_oci(e, &what))
+                layout.put(root, body_from_bytes(bytes)).await.map_err(failed)?;
+                let name = format!("cache.invalid/cache:{tag}").parse().map_err(failed)?;
+                layout.add(root, &[name]).map_err(failed)?;
             }
             Name::Archive(store, file, _) => {
-                store.put(root, body_from_bytes(bytes)).await.map_err(|e| from_oci(e, &what))?;
-                write_archive(store, &[(root.clone(), Vec::new())], Format::Oci, true, Some(file)).await
+                store.put(root, body_from_bytes(bytes)).await.map_err(failed)?;
+                write_archive(store, &[(root.clone(), Vec::new())], Format::Oci, true, Some(file)).await?;
+            }
+            Name::Objects(objects) => {
+                objects.put(root, body_from_bytes(bytes)).await.map_err(failed)?;
+                let over = over.and_then(|over| over.version.as_deref());
+                return objects.set_root(root, over).await.map_err(failed);
             }
         }
+        Ok(true)
     }
 
     /// What is there to be added to. What is no cache, or a broken one, counts as nothing.
     pub(crate) async fn held(&self) -> Result<Held> {
         let Some(root) = self.root().await? else { return Ok(Held::default()) };
-        match Held::read(&*self.blobs, &root).await {
+        match Held::read(&*self.blobs, root.clone()).await {
             Err(error) if matches!(error.kind, ErrorKind::User | ErrorKind::NotFound) => {
                 Ok(Held { root: Some(root), is_other: true, ..Held::default() })
             }

@@ -34,17 +34,19 @@ impl Ours {
 
 /// Adds `ours` to what the place holds. Layers come from `source`.
 pub(crate) async fn publish(place: &Place, store: &Store, source: &dyn Blobs, ours: &Ours) -> Result<()> {
+    if ours.records.is_empty() && ours.mounts.is_empty() {
+        return Ok(());
+    }
     let failed = |error| from_oci(error, &format!("cannot write the cache to {}", place.shown));
     for _ in 0..MERGES_MAX {
         let held = place.held().await?;
         let before = held.root.clone();
         let (root, bytes) = write(place, store, source, ours, held).await.map_err(failed)?;
-        if before.is_some_and(|before| before.digest == root.digest) {
+        if before.as_ref().is_some_and(|before| before.descriptor.digest == root.digest) {
             return Ok(());
         }
-        place.set_root(&root, bytes).await?;
         // Another builder may have written in between: then what it wrote is taken in, and so on.
-        if ours.is_in(&place.held().await?) {
+        if place.set_root(&root, bytes, before.as_ref()).await? && ours.is_in(&place.held().await?) {
             return Ok(());
         }
     }

@@ -91,16 +91,22 @@ pub async fn export_mounts(
     let (mut ours, mut all, mut listed) = (Ours::default(), Vec::new(), Vec::new());
     for (id, row) in rows {
         let limits = (max_size, (engine.clock)());
-        let sending = mounts::send(&engine.store, &row.name, limits, held.mounts.get(&row.id), &place);
-        let Some(sent) = steps.run(sending).await? else { continue };
-        tell_left_out(events, &id, sent.left_out);
-        ours.mounts.insert(row.id.clone(), sent.entry.clone());
-        let size = sent.entry.annotations.get(BYTES).and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+        let sending = async {
+            let packed = mounts::pack(&engine.store, &row.name, limits, held.mounts.get(&row.id), &place).await?;
+            if let Some(packed) = &packed {
+                packed.send(&engine.store, &place).await?;
+            }
+            Ok(packed)
+        };
+        let Some(packed) = steps.run(sending).await? else { continue };
+        tell_left_out(events, &id, packed.left_out);
+        ours.mounts.insert(row.id.clone(), packed.entry.clone());
+        let size = packed.entry.annotations.get(BYTES).and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
         listed.push(ListedMount { id, key: row.id, size, date: MountDate::Used(row.used) });
-        all.push(sent);
+        all.push(packed);
     }
     publish(&place, &engine.store, &engine.store, &ours).await?;
-    all.iter().try_for_each(mounts::Sent::is_named)?;
+    all.iter().try_for_each(mounts::Packed::is_named)?;
     Ok(listed)
 }
 

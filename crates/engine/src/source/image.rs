@@ -14,7 +14,7 @@ use cooper_store::{LayerId, Store};
 
 use super::Remotes;
 use crate::error::{from_oci, from_store};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, homes};
 
 /// A manifest, index or config larger than this is not one.
 const DOCUMENT_MAX: u64 = 4 * 1024 * 1024;
@@ -83,7 +83,9 @@ impl Images {
         }
         let what = format!("cannot resolve `{name}`");
         let root = repository.resolve().await.map_err(|e| self.unresolved(from_oci(e.into(), &what), reference))?;
-        self.open(&(repository as Arc<dyn Blobs>), &root, platform, &name).await
+        let image = self.open(&(repository as Arc<dyn Blobs>), &root, platform, &name).await?;
+        homes::remember(&self.store, image.blobs.iter(), reference);
+        Ok(image)
     }
 
     /// What a name meant at its registry when it was pulled: it may have been pulled for another platform than a build asks for.

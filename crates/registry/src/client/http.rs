@@ -17,6 +17,9 @@ use url::Url;
 
 use crate::{Error, ErrorKind, Result};
 
+/// This machine is reached directly whatever is set, as in docker and every other Go program.
+const NEVER_BY_PROXY: &str = "localhost,127.0.0.0/8,::1";
+
 /// Proxies by the scheme of the request, in the words of the usual environment variables. Read by the caller.
 #[derive(Clone, Default)]
 pub struct Proxies {
@@ -219,7 +222,9 @@ fn roots(extra: &[Option<String>]) -> Result<RootCertStore> {
 }
 
 fn proxies(given: &Proxies) -> Result<Vec<reqwest::Proxy>> {
-    let except = given.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+    let except = given.no_proxy.as_deref().unwrap_or_default().split(',').map(without_port);
+    let except = except.chain([NEVER_BY_PROXY]).collect::<Vec<_>>().join(",");
+    let except = reqwest::NoProxy::from_string(&except);
     let mut out = Vec::new();
     if let Some(url) = given.http.as_deref().filter(|url| !url.is_empty()) {
         out.push(reqwest::Proxy::http(url).map_err(bad_proxy)?.no_proxy(except.clone()));
@@ -228,6 +233,15 @@ fn proxies(given: &Proxies) -> Result<Vec<reqwest::Proxy>> {
         out.push(reqwest::Proxy::https(url).map_err(bad_proxy)?.no_proxy(except));
     }
     Ok(out)
+}
+
+/// A host that is reached directly on one port is so on all: what compares them here knows hosts and networks only.
+fn without_port(host: &str) -> &str {
+    let host = host.trim();
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 /// Without its cause, which would print the URL and the password in it.

@@ -21,6 +21,12 @@ const ACCEPTED: &str = concat!(
     "application/vnd.docker.distribution.manifest.v2+json"
 );
 
+/// Docker's first format, signed and unsigned: neither layers nor config are named in a way that could be verified.
+const SCHEMA_1: [&str; 2] = [
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    "application/vnd.docker.distribution.manifest.v1+json",
+];
+
 /// Not in the spec's list of headers that HTTP knows.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
@@ -55,6 +61,10 @@ impl Repository {
         let call = self.manifest_call(Method::GET, &target, "pull").await?;
         let response = self.registry.send(&call).await?;
         let headers = response.headers().clone();
+        // Before its digest, which for a signed one is not that of its bytes.
+        if content_type(&headers).is_some_and(|kind| SCHEMA_1.contains(&kind.as_str())) {
+            return Err(self.too_old(&call));
+        }
         let bytes = self.manifest_bytes(&call, response).await?;
         let digest = self.verified(&call, &target, &headers, &bytes)?;
         let media_type = self.media_type(&call, &headers, &bytes)?;
@@ -154,6 +164,12 @@ impl Repository {
         Ok(asked.or(named).unwrap_or_else(|| Digest::of(bytes)))
     }
 
+    fn too_old(&self, call: &Call) -> Error {
+        let what = format!("{} failed to {}: only schema version 2 is supported", self.registry.name, call.what);
+        Error::new(ErrorKind::Invalid, what)
+            .with_hint("the image was pushed by a very old docker; pull and push it with a newer one")
+    }
+
     /// The type in the header, which the document must not contradict: bytes that are two things at once let one digest
     /// mean two images (CVE-2021-41190).
     fn media_type(&self, call: &Call, headers: &HeaderMap, bytes: &[u8]) -> Result<MediaType> {
@@ -174,8 +190,7 @@ impl Repository {
             (None, None) => MediaType::MANIFEST.into(),
         };
         if document.schema_version != Some(2) {
-            return Err(invalid("only schema version 2 is supported")
-                .with_hint("the image was pushed by a very old docker; pull and push it with a newer one"));
+            return Err(self.too_old(call));
         }
         let is_index = document.manifests.is_some();
         if (found.is_index() && !is_index) || (found.is_manifest() && is_index) {

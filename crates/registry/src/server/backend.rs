@@ -97,6 +97,16 @@ pub trait Backend: Debug + Send + Sync {
         None
     }
 
+    /// Whether images of `registry` may be asked for here, as a mirror of it is asked (`?ns=`).
+    fn serves(&self, _registry: &str) -> bool {
+        true
+    }
+
+    /// What whoever reads should know: a cache whose upstream gives no answer says that it is one.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// Begins an upload into a repository whose digest will most likely be of this algorithm.
     async fn upload(&self, name: &str, algorithm: Algorithm) -> Result<Box<dyn Upload>, Refusal>;
 }

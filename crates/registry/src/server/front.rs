@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HeaderName};
 use hyper::{Method, Request};
 
-use super::answer::{Answer, Refusal, header, with_body};
+use super::answer::{Answer, Refusal, header, warned, with_body};
 use super::buckets::{Buckets, Rate};
 use super::gate::{secret_id, too_many, visitor};
 use super::limits::Limits;
@@ -110,7 +110,7 @@ async fn admit(
     }
     shared.gate.admit(&mut request).await?;
     record.user = visitor(&request).and_then(|visitor| visitor.user()).map(str::to_owned);
-    dispatch(shared, request).await
+    dispatch(shared, request).await.map(|answer| warned(answer, shared.backend.warning()))
 }
 
 /// `/healthz`, `/readyz` and, where they are shown, `/metrics`: for whoever asks.

@@ -19,6 +19,7 @@ mod pace;
 mod page;
 mod paging;
 mod peer;
+mod proxy;
 mod quota;
 mod referrers;
 mod route;
@@ -36,6 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::HeaderName;
 use hyper::{Method, Request};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,6 +51,7 @@ pub use self::guard::Guard;
 pub use self::limits::{Limits, Quotas};
 pub use self::log::{AccessLog, LogFormat, LogOpener};
 pub use self::memory::MemoryBackend;
+pub use self::proxy::{Notes, Proxy, ProxyOptions, UpstreamAddress};
 pub use self::tls::TlsOptions;
 
 use self::answer::Answer;
@@ -61,6 +64,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// Requests kept in the log; a test makes hundreds.
 const LOG_MAX: usize = 10_000;
+
+/// By this old clients of Docker know that they found a registry.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 /// How a [`Server`] behaves.
 #[derive(Clone, Default)]
@@ -213,12 +219,15 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
     }
     let route = Route::parse(&path)?;
     shared.gate.check(&request, &route)?;
+    if answer::query(&request, "ns").is_some_and(|registry| !shared.backend.serves(&registry)) {
+        return Err(Refusal::new(404, "NAME_UNKNOWN", "this is no mirror of that registry"));
+    }
     if shared.read_only && route.action(request.method()) != Action::Pull {
         return Err(Refusal::new(405, "UNSUPPORTED", "the registry is read-only"));
     }
     let backend = &*shared.backend;
     match route {
-        Route::Root if reads(request.method()) => Ok(answer::empty(200)),
+        Route::Root if reads(request.method()) => Ok(answer::header(answer::empty(200), API_VERSION, "registry/2.0")),
         Route::Root => Err(Refusal::method()),
         Route::Catalog => catalog::respond(shared, &request).await,
         Route::Blob { name, digest } => blobs::respond(backend, &request, &name, &digest).await,

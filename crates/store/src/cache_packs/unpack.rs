@@ -63,7 +63,9 @@ impl Store {
             note_use(c, &id, name, self.now())?;
             let sql = "INSERT OR REPLACE INTO cache_mount_copies(id, of) VALUES(?1, ?2)";
             c.prepare_cached(sql)?.execute(params![id, digest.to_string()])?;
-            let flags = if target.exists() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+            // An empty directory is replaced everywhere; two are exchanged where the filesystem can.
+            let has_files = fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_some());
+            let flags = if has_files { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
             rustix::fs::renameat_with(CWD, fresh, CWD, &target, flags).map_err(refused("rename to", &target))?;
             Ok(true)
         })
@@ -89,6 +91,10 @@ struct Filling<'a> {
 
 impl<'a> Filling<'a> {
     fn new(store: &Store, path: &Path, mount: &'a PackedMount) -> Result<Self> {
+        if mount.listing.size() > LIMITS.bytes {
+            let what = format!("the packed cache mount has {} bytes; at most {}", mount.listing.size(), LIMITS.bytes);
+            return Err(Error::new(ErrorKind::TooLarge, what));
+        }
         let mut wanted: HashMap<_, Vec<_>> = HashMap::new();
         for record in mount.listing.records().iter().filter(|record| is_file(record)) {
             let digest = record.digest.ok_or_else(|| corrupt(record.path(), "has no digest"))?;

@@ -231,7 +231,8 @@ fn delete(c: &Connection, plan: &Plan) -> rusqlite::Result<()> {
     }
     for digest in &plan.blobs {
         forget_blob(c, digest)?;
-        c.prepare_cached("DELETE FROM origins WHERE digest = ?1")?.execute([digest])?;
     }
+    // Of blobs that were never brought here too.
+    c.execute("DELETE FROM origins WHERE digest NOT IN (SELECT digest FROM blobs)", [])?;
     Ok(())
 }

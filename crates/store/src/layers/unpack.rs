@@ -82,6 +82,20 @@ impl Store {
         self.with_blob(id, |tar| self.unpack_from(id, &diff_id, tar))
     }
 
+    /// The layer whose tar has this digest, as a directory; `tar` is read unless it has one.
+    ///
+    /// # Errors
+    /// The tar has another digest, or does not unpack by itself.
+    pub fn unpack_tar(&self, diff_id: &Digest, tar: impl Read + Send) -> Result<LayerId> {
+        let id = LayerId::diff(diff_id);
+        let _lock = self.named_lock(&format!("layer {id}"), true)?;
+        if !self.is_unpacked(&id)? {
+            self.unpack_from(&id, diff_id, tar)?;
+        }
+        rows::insert_known(self, &id, diff_id)?;
+        Ok(id)
+    }
+
     /// Unpacks a layer by itself; the caller holds its lock. Of a layer that needs its chain only the listing is kept.
     pub(super) fn unpack_from(&self, id: &LayerId, diff_id: &Digest, tar: impl Read + Send) -> Result<Vec<String>> {
         let fresh = Fresh::new(self)?;

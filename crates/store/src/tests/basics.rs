@@ -157,8 +157,9 @@ fn remote_tags_and_origins_are_remembered() {
     let other = store.put_bytes(MediaType::MANIFEST, br#"{"schemaVersion":2}"#).unwrap();
     store.tag(&name, &other).unwrap();
     assert_eq!(store.remote_tag(&name).unwrap(), None, "the name is another image's");
-    store.add_origin(&descriptor.digest, "example.test", "a").unwrap();
-    store.add_origin(&descriptor.digest, "example.test", "a").unwrap();
+    for _ in 0..2 {
+        store.add_origins(std::slice::from_ref(&descriptor.digest), "example.test", "a").unwrap();
+    }
     assert_eq!(store.origins(&descriptor.digest).unwrap(), [("example.test".to_owned(), "a".to_owned())]);
 }
 

@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use cooper_engine::{CacheFrom, CachePlace, CacheTo, MountChoice};
 use cooper_oci::Reference;
 
+use super::object_caches;
 use crate::commands::prune;
 use crate::csv;
+use crate::environment::Environment;
 use crate::error::{CommandError, CommandResult};
 
 /// What a local cache is called in its layout, as BuildKit calls it.
 const TAG: &str = "latest";
+
+/// For hints.
+const TYPES: &str = "types are registry, local, inline, s3 and gha";
 
 /// Kinds that buildx knows.
 const KINDS: [&str; 6] = ["registry", "local", "inline", "gha", "s3", "azblob"];
@@ -20,13 +25,13 @@ const KINDS: [&str; 6] = ["registry", "local", "inline", "gha", "s3", "azblob"];
 pub(crate) const MOUNTS_MAX_SIZE: u64 = 2_000_000_000;
 
 /// Parses one `--cache-from`: `type=..,key=value..`, or the name of an image.
-pub(crate) fn cache_from(text: &str) -> CommandResult<CacheFrom> {
+pub(crate) fn cache_from(text: &str, environment: &Environment) -> CommandResult<CacheFrom> {
     let flag = "--cache-from";
     if !text.contains('=') {
         return Ok(CacheFrom { place: CachePlace::Registry(reference(flag, text)?), mounts: MountChoice::All });
     }
     let mut fields = Fields::parse(flag, text)?;
-    let place = place(&mut fields, Side::From)?;
+    let place = place(&mut fields, Side::From, environment)?;
     // What there is of mounts was written on purpose.
     let mounts = fields.take("mounts").map_or(MountChoice::All, |text| choice(&text));
     fields.end()?;
@@ -34,7 +39,7 @@ pub(crate) fn cache_from(text: &str) -> CommandResult<CacheFrom> {
 }
 
 /// Parses one `--cache-to`.
-pub(crate) fn cache_to(text: &str) -> CommandResult<CacheTo> {
+pub(crate) fn cache_to(text: &str, environment: &Environment) -> CommandResult<CacheTo> {
     let flag = "--cache-to";
     let to = |place| CacheTo {
         place,
@@ -47,7 +52,7 @@ pub(crate) fn cache_to(text: &str) -> CommandResult<CacheTo> {
         return Ok(to(CachePlace::Registry(reference(flag, text)?)));
     }
     let mut fields = Fields::parse(flag, text)?;
-    let mut to = to(place(&mut fields, Side::To)?);
+    let mut to = to(place(&mut fields, Side::To, environment)?);
     to.max = match fields.take("mode").as_deref() {
         None | Some("min") => false,
         Some("max") if to.place == CachePlace::Inline => {
@@ -76,17 +81,24 @@ pub(crate) fn cache_to(text: &str) -> CommandResult<CacheTo> {
             )));
         }
     }
+    for key in ["compression", "compression-level"] {
+        if fields.take(key).is_some() {
+            let error =
+                CommandError::usage(format!("--cache-to: `{key}` is not supported: layers keep the form they have"));
+            return Err(error.with_hint("the compression of the image's own layers is a key of `--output`"));
+        }
+    }
     fields.end()?;
     Ok(to)
 }
 
 /// Parses a place of cache mounts: `type=..` as in `--cache-to`, or a place as in `cooper copy`.
-pub(crate) fn kept_at(text: &str, side: Side) -> CommandResult<CachePlace> {
+pub(crate) fn kept_at(text: &str, side: Side, environment: &Environment) -> CommandResult<CachePlace> {
     if !text.starts_with("type=") {
         return Ok(CachePlace::at(&text.parse()?)?);
     }
     let mut fields = Fields::parse("the place", text)?;
-    let place = place(&mut fields, side)?;
+    let place = place(&mut fields, side, environment)?;
     fields.end()?;
     Ok(place)
 }
@@ -98,7 +110,7 @@ pub(crate) enum Side {
     To,
 }
 
-fn place(fields: &mut Fields, side: Side) -> CommandResult<CachePlace> {
+fn place(fields: &mut Fields, side: Side, environment: &Environment) -> CommandResult<CachePlace> {
     let flag = fields.flag;
     let kind = fields.needed("type")?;
     Ok(match (kind.as_str(), side) {
@@ -113,6 +125,8 @@ fn place(fields: &mut Fields, side: Side) -> CommandResult<CachePlace> {
             let dest = absolute(&fields.needed("dest")?)?;
             CachePlace::Local(dest, fields.take("tag").unwrap_or_else(|| TAG.into()))
         }
+        ("s3", _) => CachePlace::S3(object_caches::s3(fields, environment)?),
+        ("gha", _) => CachePlace::Gha(object_caches::gha(fields, environment)?),
         (kind, _) => return Err(fields.refused(kind)),
     })
 }
@@ -127,13 +141,13 @@ fn choice(text: &str) -> MountChoice {
 }
 
 /// `key=value` pairs, taken out one by one; what is left over is a mistake.
-struct Fields {
-    flag: &'static str,
+pub(super) struct Fields {
+    pub(super) flag: &'static str,
     fields: Vec<(String, String)>,
 }
 
 impl Fields {
-    fn parse(flag: &'static str, text: &str) -> CommandResult<Self> {
+    pub(super) fn parse(flag: &'static str, text: &str) -> CommandResult<Self> {
         let mut fields: Vec<(String, String)> = Vec::new();
         for field in csv::split(text)?.iter().filter(|field| !field.trim().is_empty()) {
             match (field.split_once('='), fields.last_mut()) {
@@ -146,7 +160,7 @@ impl Fields {
         Ok(Self { flag, fields })
     }
 
-    fn take(&mut self, key: &str) -> Option<String> {
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
         let at = self.fields.iter().position(|(name, _)| name == key)?;
         Some(self.fields.remove(at).1)
     }
@@ -157,7 +171,12 @@ impl Fields {
             .ok_or_else(|| CommandError::usage(format!("{}: `{key}=` is missing", self.flag)))
     }
 
-    fn boolean(&mut self, key: &str) -> CommandResult<bool> {
+    /// What to say when neither the option nor the variable is there.
+    pub(super) fn missing(&self, key: &str, variable: &str) -> CommandError {
+        CommandError::usage(format!("{}: `{key}=` is missing", self.flag)).with_hint(format!("or set {variable}"))
+    }
+
+    pub(super) fn boolean(&mut self, key: &str) -> CommandResult<bool> {
         match self.take(key).as_deref() {
             None | Some("false" | "0") => Ok(false),
             Some("true" | "1") => Ok(true),
@@ -167,13 +186,12 @@ impl Fields {
 
     fn refused(&self, kind: &str) -> CommandError {
         if KINDS.contains(&kind) {
-            return CommandError::usage(format!("{} of type {kind} is not supported yet", self.flag))
-                .with_hint("types are registry, local and inline");
+            return CommandError::usage(format!("{} of type {kind} is not supported yet", self.flag)).with_hint(TYPES);
         }
         let error = CommandError::usage(format!("{}: `{kind}` is not a type of cache", self.flag));
         match cooper_dockerfile::nearest(kind, KINDS.into_iter()) {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error.with_hint("types are registry, local and inline"),
+            None => error.with_hint(TYPES),
         }
     }
 
@@ -198,6 +216,14 @@ fn absolute(path: &str) -> CommandResult<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn cache_from(text: &str) -> CommandResult<CacheFrom> {
+        super::cache_from(text, &Environment::default())
+    }
+
+    fn cache_to(text: &str) -> CommandResult<CacheTo> {
+        super::cache_to(text, &Environment::default())
+    }
 
     #[test]
     fn caches_are_written_as_in_buildx() {
@@ -234,13 +260,14 @@ mod tests {
         for (text, expect) in [
             ("type=registry", "`ref=` is missing"),
             ("type=registri,ref=a", "`registri` is not a type of cache"),
-            ("type=s3,bucket=b", "not supported yet"),
+            ("type=azblob,name=b", "not supported yet"),
             ("type=local,dest=/c,mode=most", "neither `min` nor `max`"),
             ("type=inline,mode=max", "holds only what the image does"),
             ("type=local,dest=/c,x=y", "`x` is not known"),
             ("type=local,dest", "is not key=value"),
             ("type=local,dest=/c,image-manifest=false", "can only be true"),
             ("type=inline,mounts=all", "holds no cache mounts"),
+            ("type=local,dest=/c,compression=zstd", "layers keep the form they have"),
             ("type=local,dest=/c,mounts-max-size=much", "is not a size"),
         ] {
             let error = cache_to(text).unwrap_err();

@@ -10,6 +10,7 @@ use cooper_engine::serve::Schedule;
 use cooper_registry::server::{Guard, ServerOptions};
 
 use super::config::AccessFormat;
+use super::proxy::Proxy;
 use crate::error::{CommandError, CommandResult};
 use crate::human;
 
@@ -33,6 +34,9 @@ pub(crate) struct Serve {
     /// Serve only what was pushed, or is named of this server: nothing else that was built or pulled here
     #[arg(long)]
     pub(super) pushed_only: bool,
+
+    #[command(flatten)]
+    pub(super) proxy: Proxy,
 
     /// Refuse whatever would change something
     #[arg(long)]
@@ -114,7 +118,7 @@ fn or_never(flag: &str, text: &str) -> CommandResult<Option<Duration>> {
     if text == NEVER { Ok(None) } else { duration(flag, text).map(Some) }
 }
 
-fn duration(flag: &str, text: &str) -> CommandResult<Duration> {
+pub(super) fn duration(flag: &str, text: &str) -> CommandResult<Duration> {
     human::parse_duration(text).ok_or_else(|| {
         CommandError::usage(format!("`{text}` is not a duration for `{flag}`")).with_hint("such as 24h or 90s")
     })

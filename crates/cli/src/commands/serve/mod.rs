@@ -5,9 +5,9 @@
 mod args;
 mod config;
 mod guard;
+mod proxy;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use cooper_engine::serve::{Names, StoreBackend, Tended};
 use cooper_registry::server::Server;
@@ -39,9 +39,13 @@ pub(crate) async fn run(args: &Serve, at: &Surroundings) -> CommandResult {
     guard.log = config.open_log()?;
     let (log, scheme) = (guard.log.clone(), if guard.tls.is_some() { "https" } else { "http" });
     let address = listener.local_addr().map_err(|error| cannot_listen(args, error))?;
-    let names = Names::new(names(args, address), !args.pushed_only);
+    let names = match args.proxy.is_set() {
+        true => Names::new([], false),
+        false => Names::new(names(args, address), !args.pushed_only),
+    };
     let backend = StoreBackend::new(store, names);
-    let mut running = Server::serve(listener, Arc::new(backend.clone()), args.options(guard))?;
+    let served = proxy::around(&backend, args, address, at).await?;
+    let mut running = Server::serve(listener, served, args.options(guard))?;
     if let Some(place) = &config.metrics.listen {
         let listener = TcpListener::bind(place).await.map_err(|error| {
             CommandError::failure(format!("cannot listen on `{place}` for metrics")).with_source(error)
