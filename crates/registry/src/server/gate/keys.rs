@@ -180,3 +180,46 @@ fn unusable() -> Error {
 fn invalid(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, what)
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    fn pem(key: &impl AsDer<PublicKeyX509Der<'static>>) -> String {
+        let der = key.as_der().unwrap();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der.as_ref()))
+    }
+
+    #[test]
+    fn the_kind_of_a_key_is_its_algorithm() {
+        let ecdsa = |kind| EcdsaKeyPair::generate(kind).unwrap();
+        let all = [
+            pem(Ed25519KeyPair::generate().unwrap().public_key()),
+            pem(ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).public_key()),
+            pem(ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).public_key()),
+            pem(RsaKeyPair::generate(KeySize::Rsa2048).unwrap().public_key()),
+        ];
+        let keys = public_keys(&all.concat()).unwrap();
+        let found: Vec<_> = keys.iter().map(|key| key.algorithm).collect();
+        assert_eq!(found, ["EdDSA", "ES256", "ES384", "RS256"]);
+        let p521 = pem(ecdsa(&signature::ECDSA_P521_SHA512_FIXED_SIGNING).public_key());
+        assert!(public_keys(&p521).unwrap_err().to_string().contains("not known"));
+    }
+
+    #[test]
+    fn signs_with_ed25519_only() {
+        signer(&new_signing_key().unwrap()).unwrap();
+        let ecdsa = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let der = STANDARD.encode(ecdsa.to_pkcs8v1().unwrap());
+        let text = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
+        let error = signer(&text).unwrap_err();
+        assert!(error.to_string().contains("no private key of Ed25519"), "{error}");
+        assert!(!error.to_string().contains(&der));
+        assert_eq!(signer("").unwrap_err().to_string(), "it holds no `PRIVATE KEY` in PEM");
+    }
+}

@@ -260,7 +260,7 @@ impl Gate {
             Some(tokens) => tokens.challenge(&Peer::of(request), &host(request), scope, error),
             None => basic_challenge(),
         };
-        wrong_login().with_header(WWW_AUTHENTICATE, challenge)
+        not_logged_in(challenge)
     }
 
     /// The token service: GET with Basic, or POST with a password or a refresh token.
@@ -311,8 +311,13 @@ fn basic_challenge() -> String {
     "Basic realm=\"cooper\", charset=\"UTF-8\"".to_owned()
 }
 
+/// The refusal of a login, where a password is the only one there is.
 fn wrong_login() -> Refusal {
-    Refusal::new(401, "UNAUTHORIZED", "authentication required")
+    not_logged_in(basic_challenge())
+}
+
+fn not_logged_in(challenge: String) -> Refusal {
+    Refusal::new(401, "UNAUTHORIZED", "authentication required").with_header(WWW_AUTHENTICATE, challenge)
 }
 
 fn failure(failure: Failure) -> Refusal {

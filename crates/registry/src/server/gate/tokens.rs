@@ -14,7 +14,7 @@ use super::grants::{self, Access};
 use super::jwt::{self, Claims, Expected, Key, Signer, Use};
 use super::logins::Logins;
 use super::rules::{Rules, Subject};
-use super::{Authorization, basic_challenge, failure, keys, secret_id, wrong_login};
+use super::{Authorization, failure, keys, secret_id, wrong_login};
 use crate::client::Clock;
 use crate::server::answer::{Answer, Refusal, body, header, with_body};
 use crate::server::peer::Peer;
@@ -161,7 +161,7 @@ impl Tokens {
         let granted = grants::grant(rules, &who, &order.scopes);
         // Nobody in particular, who gets nothing: better told to log in than sent around with an empty token.
         if who == Subject::Anonymous && (granted.is_empty() && !order.scopes.is_empty() || !rules.know(&who)) {
-            return Err(wrong_login().with_header(hyper::header::WWW_AUTHENTICATE, basic_challenge()));
+            return Err(wrong_login());
         }
         self.receipt(signer, &order, &who, granted, logins)
     }
