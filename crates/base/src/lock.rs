@@ -48,6 +48,9 @@ pub struct LockedRelease {
     pub uri: String,
     /// Suite as asked for (`bookworm-security`).
     pub suite: String,
+    /// `Origin` of the release: whose packages they are (`Debian`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// Components read, sorted.
     pub components: Vec<String>,
     /// `Date` of the release, seconds since 1970. An older one is refused at the next lock.

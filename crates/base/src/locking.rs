@@ -130,6 +130,7 @@ fn locked_release(opened: &Opened) -> LockedRelease {
     LockedRelease {
         uri: opened.uri.clone(),
         suite: opened.suite.clone(),
+        origin: opened.release.origin.clone(),
         components,
         date: opened.release.date,
         digest: opened.digest.clone(),

@@ -8,7 +8,7 @@ use std::io::Cursor;
 use pgp::composed::{CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
-use pgp::packet::{Signature, SignatureType, SubpacketData};
+use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SubpacketData};
 use pgp::ser::Serialize;
 use pgp::types::{KeyDetails, PublicParams, Tag, Timestamp, VerifyingKey};
 
@@ -58,8 +58,8 @@ impl Keyring {
                 self.keys.extend(keys.filter_map(std::result::Result::ok));
             }
         } else {
-            let keys = SignedPublicKey::from_bytes_many(Cursor::new(bytes)).map_err(|e| fault(e.to_string()))?;
-            self.keys.extend(keys.filter_map(std::result::Result::ok));
+            self.keys
+                .extend(SignedPublicKey::from_packets(packets(bytes).peekable()).filter_map(std::result::Result::ok));
         }
         if self.keys.len() == before { Err(fault("it has no key that can be read".to_owned())) } else { Ok(()) }
     }
@@ -159,6 +159,13 @@ impl Keyring {
 
 /// Begins the reason given for signatures by keys that are not in the keyring.
 const UNKNOWN: &str = "it is signed by a key that is not in the keyring:";
+
+/// The packets of a binary keyring that keys are made of. GnuPG notes its own trust between them (RFC 9580, 5.10), which rPGP
+/// would take for the end of a key; what cannot be read belongs to none, as in rPGP.
+fn packets(bytes: &[u8]) -> impl Iterator<Item = pgp::errors::Result<Packet>> {
+    let is_of_key = |packet: &pgp::errors::Result<Packet>| matches!(packet, Ok(packet) if !matches!(packet, Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_)));
+    PacketParser::new(Cursor::new(bytes)).filter(is_of_key)
+}
 
 fn armoured(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;

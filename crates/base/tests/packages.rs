@@ -202,6 +202,13 @@ fn layers_as_declared_and_each_with_its_directories() {
 }
 
 #[test]
+fn an_empty_directory_has_those_above_it() {
+    let layers = arrange(&[package("p", "", &vec![dir("var/lib/x")])], &Layers::Single).unwrap();
+    let paths: Vec<_> = layers[0].items.iter().map(|item| item.path().display().to_string()).collect();
+    assert_eq!(paths, ["var", "var/lib", "var/lib/x"]);
+}
+
+#[test]
 fn base_files_says_what_a_directory_is() {
     let with_mode = |mode| {
         let (entry, data) = dir("tmp");

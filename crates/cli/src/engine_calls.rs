@@ -129,6 +129,11 @@ pub(crate) async fn carry(at: &Surroundings, work: &[Carry], events: &dyn EventS
     Ok(cooper_engine::carry(&engine(at, Machinery::default())?, work, events).await?)
 }
 
+/// The engine, for what needs no other machinery than the usual.
+pub(crate) fn plain(at: &Surroundings) -> CommandResult<Engine> {
+    engine(at, Machinery::default())
+}
+
 /// The manifest or index that a name has at its registry.
 pub(crate) async fn raw_manifest(at: &Surroundings, name: &str) -> CommandResult<Value> {
     let name: Reference = name.parse()?;

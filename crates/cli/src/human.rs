@@ -95,6 +95,11 @@ pub(crate) fn ago(then: Option<i64>, now: i64) -> String {
     then.map_or_else(|| "N/A".to_owned(), |then| format!("{} ago", age(now.saturating_sub(then))))
 }
 
+/// A number of things: `1 file`, `2 files`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Seconds with one decimal: `3.2s`.
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
@@ -174,6 +179,11 @@ pub(crate) fn now() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_and_many() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "file")), ["0 files", "1 file", "2 files"]);
+    }
 
     #[test]
     fn sizes() {

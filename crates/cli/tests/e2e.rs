@@ -9,6 +9,10 @@
 mod base;
 #[path = "e2e/basics.rs"]
 mod basics;
+#[path = "e2e/bucket.rs"]
+mod bucket;
+#[path = "e2e/cache_mounts.rs"]
+mod cache_mounts;
 #[path = "e2e/caching.rs"]
 mod caching;
 #[path = "e2e/check.rs"]
@@ -21,6 +25,8 @@ mod copying;
 mod errors;
 #[path = "e2e/harness.rs"]
 mod harness;
+#[path = "e2e/object_caches.rs"]
+mod object_caches;
 #[path = "e2e/outputs.rs"]
 mod outputs;
 #[path = "e2e/parallel.rs"]
@@ -37,6 +43,20 @@ mod registries;
 mod repositories;
 #[path = "e2e/run_options.rs"]
 mod run_options;
+#[path = "e2e/runner.rs"]
+mod runner;
+#[path = "e2e/serve.rs"]
+mod serve;
+#[path = "e2e/serve_guard.rs"]
+mod serve_guard;
+#[path = "e2e/serve_page.rs"]
+mod serve_page;
+#[path = "e2e/serve_proxy.rs"]
+mod serve_proxy;
+#[path = "e2e/service.rs"]
+mod service;
+#[path = "e2e/serving.rs"]
+mod serving;
 #[path = "e2e/shared_caches.rs"]
 mod shared_caches;
 #[path = "e2e/sources.rs"]

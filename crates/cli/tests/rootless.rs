@@ -217,6 +217,60 @@ fn privileged_every_mode_and_snapshotter_and_runtime_builds_the_same_image() {
     }
 }
 
+/// Packages with owners of their own, and a script instead of dpkg.
+fn base_packages(debs: &Path) {
+    use cooper_base::testing::{control, deb};
+    use cooper_oci::testing::{dir, entry, file};
+    let with = |mode, owner, (entry, bytes): (cooper_oci::Entry, Vec<u8>)| {
+        (cooper_oci::Entry { mode, uid: owner, gid: owner, ..entry }, bytes)
+    };
+    let mut tool = vec![
+        with(0o755, 0, file("bin/busybox", &fs::read(BUSYBOX).unwrap())),
+        with(0o755, 0, file("usr/bin/dpkg", b"#!/bin/sh\nid -u > /etc/configured\n")),
+        with(0o2755, 42, dir("srv/shared")),
+        with(0o4750, 42, file("srv/program", b"x")),
+    ];
+    tool.extend(["etc", "run", "var/lib/apt/lists", "var/log"].map(dir));
+    let link = |name: &str| entry(&format!("bin/{name}"), cooper_oci::EntryKind::Symlink { target: "busybox".into() });
+    tool.extend(["id", "rm", "find", "chmod"].map(|name| (link(name), Vec::new())));
+    // Debian's shell and not busybox, which would be dpkg itself.
+    let libraries = Command::new("ldd").arg("/bin/dash").output().unwrap();
+    let libraries = String::from_utf8(libraries.stdout).unwrap();
+    for path in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        tool.push(with(0o755, 0, file(&path[1..], &fs::read(path).unwrap())));
+    }
+    tool.push(with(0o755, 0, file("bin/sh", &fs::read("/bin/dash").unwrap())));
+    fs::create_dir(debs).unwrap();
+    fs::write(debs.join("tool.deb"), deb(&control("tool", "1", ""), &[], &tool)).unwrap();
+}
+
+#[test]
+fn privileged_every_mode_makes_the_same_base() {
+    let Some(bench) = Bench::new() else { return };
+    let (debs, apt) = (bench.at("debs"), bench.at("apt"));
+    base_packages(&debs);
+    fs::create_dir(&apt).unwrap();
+    for configure in ["declared", "run"] {
+        let text =
+            format!("packages: [tool]\nconfigure: {configure}\nusers: [{{name: ada, uid: 1000, home: /home/ada}}]\n");
+        fs::write(bench.at("context/base.yaml"), text).unwrap();
+        let mut expect = None;
+        for mode in [Mode::Root, Mode::Range, Mode::Single] {
+            let store = bench.store(mode, &format!("{mode:?}-{configure}"));
+            let mut command = bench.cooper(mode, &store, &["base", "build", "-q", "-t", "x", "--deb-dir"]);
+            let Output { status, stdout, stderr } = command.arg(&debs).env("COOPER_APT_DIR", &apt).output().unwrap();
+            assert!(status.success(), "{mode:?} {configure}: {}", String::from_utf8_lossy(&stderr));
+            let owners = bench.owners(mode, &store, "x");
+            let expect = expect.get_or_insert_with(|| (stdout.clone(), owners.clone()));
+            assert_eq!((&stdout, &owners), (&expect.0, &expect.1), "{mode:?} {configure}");
+        }
+        let (_, owners) = expect.unwrap();
+        for line in ["42:42 srv/program", "1000:1000 home/ada/"] {
+            assert!(owners.iter().any(|found| found == line), "{line} in {owners:#?}");
+        }
+    }
+}
+
 #[test]
 fn privileged_a_range_has_every_owner_and_can_remove_what_it_made() {
     let Some(bench) = Bench::new() else { return };

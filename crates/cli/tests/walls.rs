@@ -47,6 +47,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("crossterm", &["cooper-cli"]),
     ("rusqlite", &["cooper-store"]),
     ("reqwest", &["cooper-base", "cooper-registry"]),
+    ("rusty-s3", &["cooper-engine"]),
     ("hyper", &["cooper-registry"]),
 ];
 

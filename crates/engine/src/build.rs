@@ -10,7 +10,7 @@ use cooper_dockerfile::{
     ast::{Dockerfile, Instruction, InstructionKind},
     evaluate, lower, parse,
 };
-use cooper_llb::VertexId;
+use cooper_llb::{Op, VertexId};
 use cooper_oci::{Compression, Descriptor, Platform, Reference};
 use cooper_solver::{KeyHasher, NodeId, Solver};
 use cooper_store::EventKind;
@@ -366,6 +366,7 @@ impl Build {
 
     async fn solve_and_export(&self, plan: Planned) -> Result<Exported> {
         let first = plan.graph.steps.len() as u32 + 1;
+        let mounts = cache_ids(&plan.graph);
         let built = self.solve(plan).await?;
         let exporter = Exporter {
             engine: &self.engine,
@@ -378,12 +379,13 @@ impl Build {
         };
         let exported = exporter.all(first).await?;
         let work = shared::Export {
+            engine: &self.engine,
             store: &self.engine.store,
-            client: &self.engine.client,
             remotes: &self.remotes,
             seals: &self.seals,
             events: &*self.events,
             images: built.iter().map(|built| built.filesystem.layers()).collect(),
+            mounts,
         };
         let first = first + self.request.exports.len() as u32;
         self.caches.write(&self.request.cache_to, &work, first).await?;
@@ -438,6 +440,15 @@ impl Build {
         }
         counts
     }
+}
+
+/// Ids of the cache mounts of all steps.
+fn cache_ids(graph: &Joined) -> BTreeSet<String> {
+    let ids = |id: &VertexId| match &graph.definition.vertex(*id).op {
+        Op::Exec(exec) => exec.cache_ids().map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    graph.steps.iter().flat_map(ids).collect()
 }
 
 /// Starts the pool that hashes and compresses. Left to its first use, a system without threads would make it panic.

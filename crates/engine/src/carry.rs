@@ -74,7 +74,7 @@ pub async fn carry(engine: &Engine, work: &[Carry], events: &dyn EventSink) -> R
 
 async fn one(engine: &Engine, work: &Carry, step: StepId, events: &dyn EventSink) -> Result<Carried> {
     let what = format!("cannot copy {} to {}", work.from, work.to);
-    let source = Source::open(engine, &work.from, &what).await?;
+    let source = Source::open(engine, &work.from, &what).await.map_err(|error| or_of_the_store(engine, work, error))?;
     let image = match &work.platform {
         Some(platform) => choose(&source.image, platform, &*source.blobs).await.map_err(|e| from_oci(e, &what))?,
         None => source.image.clone(),
@@ -91,6 +91,15 @@ async fn one(engine: &Engine, work: &Carry, step: StepId, events: &dyn EventSink
     };
     destination.name(&image, &source, &what).await?;
     Ok(Carried { image, referrers })
+}
+
+/// A bare name is a registry's; who meant an image of the store is told.
+fn or_of_the_store(engine: &Engine, work: &Carry, error: Error) -> Error {
+    let (Location::Registry(name), false) = (&work.from, matches!(work.to, Location::Store(_))) else { return error };
+    match engine.store.image(name) {
+        Ok(Some(_)) => error.with_hint(format!("the image of this name in the store is `store:{}`", name.familiar())),
+        _ => error,
+    }
 }
 
 /// Progress crosses from the copy's callback, which must be `'static`, to the borrowed sink of events.

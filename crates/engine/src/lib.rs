@@ -26,6 +26,7 @@ mod request;
 mod rewrite;
 mod run;
 mod seal;
+pub mod serve;
 mod session;
 mod shared;
 mod source;
@@ -50,6 +51,9 @@ pub use request::{
 };
 pub use run::{Container, RunRequest, run};
 pub use session::Session;
-pub use shared::{CacheFrom, CachePlace, CacheTo};
+pub use shared::{
+    CacheFrom, CachePlace, CacheTo, GhaOptions, ListedMount, MountChoice, MountDate, S3Options, export_mounts,
+    import_mounts, list_kept_mounts, list_mounts,
+};
 pub use source::GitProgram;
 pub use transfer::{load, save};

@@ -71,6 +71,7 @@ fn registry(name: &str) -> Result<Location, Error> {
     let reference = name.parse::<Reference>().map_err(|error| {
         let kinds = SCHEMES.map(|scheme| format!("`{scheme}:`")).join(", ");
         let hint = error.hint().map(str::to_owned);
+        let hint = hint.or_else(|| name.starts_with(['.', '/']).then(|| format!("a directory is `oci:{name}`")));
         let hint = hint.unwrap_or_else(|| format!("a registry's image is `host/name:tag`; other places are {kinds}"));
         Error::new(ErrorKind::User, format!("`{name}` is not a place of an image: {error}")).with_hint(hint)
     })?;
@@ -133,5 +134,6 @@ mod tests {
             let error = text.parse::<Location>().unwrap_err();
             assert!(!error.hints.is_empty(), "{text}: {error}");
         }
+        assert_eq!("./dir".parse::<Location>().unwrap_err().hints, ["a directory is `oci:./dir`"]);
     }
 }

@@ -319,6 +319,8 @@ impl BuildWorker {
                 input => input.layers().to_vec(),
             });
         }
+        let told = |line: String| (output.0)(true, line.as_bytes());
+        self.caches.restore_mounts(&ops::cache_names(op, &layers), &self.engine.store, &*self.events, &told).await;
         let base = inputs.first().cloned().unwrap_or(Filesystem::Layers(Arc::new([])));
         let kill = Arc::new(KillSwitch::default());
         let _throw = ThrowOnDrop(kill.clone());

@@ -43,6 +43,16 @@ pub struct Exec {
     pub clamp: Option<i64>,
 }
 
+impl Exec {
+    /// Ids of its cache mounts.
+    pub fn cache_ids(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Cache { id, .. } => Some(id.as_str()),
+            _ => None,
+        })
+    }
+}
+
 /// Network of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Network {

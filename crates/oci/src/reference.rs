@@ -124,12 +124,24 @@ fn is_registry(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
+/// docker: dot-separated labels of letters, digits and inner hyphens, or an IPv6 address in brackets; then a port. Labels may
+/// have underscores, as services of compose files do.
 fn check_registry(registry: &str) -> Result<(), String> {
-    let ok = |b: u8| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b);
-    if registry.is_empty() || !registry.bytes().all(ok) || registry.starts_with('-') {
-        return Err(format!("`{registry}` is not a registry host"));
-    }
-    Ok(())
+    let (host, port) = match registry.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (registry, None),
+    };
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') && address.contains(':'),
+        None => host.split('.').all(is_label),
+    };
+    if is_host && port.is_none_or(is_port) { Ok(()) } else { Err(format!("`{registry}` is not a registry host")) }
+}
+
+fn is_label(label: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -179,6 +191,10 @@ mod tests {
             ("localhost:5000/x:y", "localhost:5000/x:y", "localhost:5000/x:y"),
             ("index.docker.io/nginx", "docker.io/library/nginx:latest", "nginx:latest"),
             ("gcr.io/p/q", "gcr.io/p/q:latest", "gcr.io/p/q:latest"),
+            ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "127.0.0.1:5000/x:latest"),
+            ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
+            ("[fe80::1]/x", "[fe80::1]/x:latest", "[fe80::1]/x:latest"),
+            ("my_registry:5000/x", "my_registry:5000/x:latest", "my_registry:5000/x:latest"),
         ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!(reference.to_string(), full);
@@ -200,6 +216,11 @@ mod tests {
             ["", "UPPER", "a/UPPER", "a//b", "a:", "a:b:c/", "-a", "a@sha256:1", "a..b", "a/../b", "x:.y", "a b"]
         {
             assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+        for host in
+            [".", "..", "a.", ".a", "-a.b", "a-.b", "a..b", "a:", "a:x", "a:1:2", "[::1", "[]", "[x::]", "[::1]x:1"]
+        {
+            assert!(format!("{host}/x").parse::<Reference>().is_err(), "{host}");
         }
     }
 }

@@ -301,7 +301,7 @@ fn a_flood_of_empty_members_and_skippable_frames_is_read_in_place() {
 #[test]
 fn bytes_are_those_of_other_machines() {
     let bytes = tar(&[file("a", &text(3 << 20, 7))]);
-    for (compression, expect) in [(Compression::GZIP, "206bc9db3f98"), (Compression::ZSTD, "a0828859e3d9")] {
+    for (compression, expect) in [(Compression::GZIP, "9a5fc7658920"), (Compression::ZSTD, "a0828859e3d9")] {
         assert_eq!(write(&bytes, compression, None).1.digest.short(), expect);
     }
 }

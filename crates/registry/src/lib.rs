@@ -10,6 +10,8 @@ pub mod helper;
 mod client;
 pub mod server;
 
-pub use client::{Client, ClientOptions, Clock, HostTls, Mounts, Proxies, Repository, Warn, WebAnswer, WebRequest};
+pub use client::{
+    Client, ClientOptions, Clock, HostTls, Mounts, Proxies, Repository, ServiceRequest, Warn, WebAnswer, WebRequest,
+};
 pub use credentials::{Anonymous, CredentialSource, Credentials, Fixed};
 pub use error::{Error, ErrorKind, Result};

@@ -91,7 +91,9 @@ async fn skopeo_pulls_from_and_pushes_to_our_server() {
     within(async {
         for auth in [false, true] {
             let login = auth.then(|| ("user".to_owned(), "pw".to_owned()));
-            let server = Server::start(ServerOptions { auth: login, token_auth: auth }).await.unwrap();
+            let server = Server::start(ServerOptions { auth: login, token_auth: auth, ..ServerOptions::default() })
+                .await
+                .unwrap();
             let addr = server.addr();
             let layers = vec![noise(1000, 41), noise(3_000_000, 42)];
             let client = client(&addr.to_string(), basic("user", "pw"));

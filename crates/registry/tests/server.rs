@@ -18,7 +18,7 @@ async fn open_server() -> Running {
 
 async fn closed_server(token_auth: bool) -> Running {
     let auth = Some(("user".to_owned(), "pass-x".to_owned()));
-    Server::start(ServerOptions { auth, token_auth }).await.unwrap()
+    Server::start(ServerOptions { auth, token_auth, ..ServerOptions::default() }).await.unwrap()
 }
 
 fn count(server: &Running, method: &str, part: &str) -> usize {
@@ -40,21 +40,34 @@ async fn images_come_back_as_they_went() {
     .await;
 }
 
+/// What a login leaves behind that keeps no password.
+async fn identity_token(addr: std::net::SocketAddr) -> String {
+    let head = "GET /token?offline_token=true&service=cooper|Authorization: Basic dXNlcjpwYXNzLXg=";
+    let (status, text) = send(addr, head, "").await;
+    assert_eq!(status, 200, "{text}");
+    text.split("\"refresh_token\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn every_kind_of_login_works() {
     within(async {
         for (token_auth, credentials) in [
             (false, basic("user", "pass-x")),
             (true, basic("user", "pass-x")),
-            (true, Credentials::IdentityToken("pass-x".into())),
+            (true, Credentials::IdentityToken(String::new())),
         ] {
             let server = closed_server(token_auth).await;
+            let credentials = match credentials {
+                Credentials::IdentityToken(_) => Credentials::IdentityToken(identity_token(server.addr()).await),
+                password => password,
+            };
+            let before = count(&server, "GET", "/token");
             let client = client(&server.addr().to_string(), credentials);
             let layers = vec![noise(3_000_000, 3), noise(100, 4)];
             push_image(&repository(&client, server.addr(), "a/b:1"), &layers).await;
             let (_, bytes) = pull_image(&repository(&client, server.addr(), "a/b:1")).await;
             assert_eq!(bytes, layers);
-            let tokens = count(&server, "GET", "/token") + count(&server, "POST", "/token");
+            let tokens = count(&server, "GET", "/token") + count(&server, "POST", "/token") - before;
             assert_eq!(tokens, if token_auth { 2 } else { 0 }, "one token for pushing, one for pulling");
         }
     })
@@ -230,6 +243,89 @@ async fn page_sizes_from_outside_are_bounded() {
 }
 
 #[tokio::test]
+async fn repositories_are_listed_in_pages() {
+    within(async {
+        let server = open_server().await;
+        for name in ["b", "a/x", "c"] {
+            push_image(&repository(&anonymous(), server.addr(), name), &[]).await;
+        }
+        for (query, names, next) in [
+            ("", r#"["a/x","b","c"]"#, None),
+            ("?n=2", r#"["a/x","b"]"#, Some("</v2/_catalog?n=2&last=b>")),
+            ("?n=2&last=b", r#"["c"]"#, None),
+            ("?n=1&last=a", r#"["a/x"]"#, Some("</v2/_catalog?n=1&last=a%2Fx>")),
+            ("?n=0", "[]", None),
+        ] {
+            let (status, text) = send(server.addr(), &format!("GET /v2/_catalog{query}"), "").await;
+            assert!(status == 200 && text.contains(names), "{query}: {text}");
+            let link = text.lines().find_map(|line| line.strip_prefix("link: "));
+            assert_eq!(link.map(|link| link.split(';').next().unwrap()), next, "{query}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_read_only_stays_as_it_is() {
+    within(async {
+        let server = Server::start(ServerOptions { read_only: true, ..ServerOptions::default() }).await.unwrap();
+        let digest = Digest::of(b"");
+        for (head, expect) in [
+            ("GET /v2/".to_owned(), 200),
+            ("POST /v2/a/blobs/uploads/".to_owned(), 405),
+            ("PUT /v2/a/manifests/x".to_owned(), 405),
+            ("DELETE /v2/a/manifests/x".to_owned(), 405),
+            (format!("DELETE /v2/a/blobs/{digest}"), 405),
+            ("GET /v2/a/manifests/x".to_owned(), 404),
+        ] {
+            assert_eq!(send(server.addr(), &head, "").await.0, expect, "{head}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tags_come_with_a_manifest_put_by_its_digest() {
+    within(async {
+        let server = open_server().await;
+        let to = repository(&anonymous(), server.addr(), "a:1");
+        let image = push_image(&to, &[]).await;
+        let (_, bytes) = to.manifest(Target::Digest(&image.digest)).await.unwrap();
+        let body = String::from_utf8(bytes.to_vec()).unwrap();
+        let put =
+            |query: &str| format!("PUT /v2/a/manifests/{}{query}|Content-Type: {}", image.digest, MediaType::MANIFEST);
+        let (status, text) = send(server.addr(), &put("?tag=1.2&tag=latest"), &body).await;
+        assert!(status == 201 && text.contains("oci-tag: 1.2, latest"), "{text}");
+        assert_eq!(to.tags().await.unwrap(), ["1", "1.2", "latest"]);
+        assert_eq!(send(server.addr(), &put("?tag=../x"), &body).await.0, 400);
+        assert_eq!(send(server.addr(), &put(&format!("?{}", "tag=x&".repeat(65))), &body).await.0, 414);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_the_bytes_is_not_sent_them_again() {
+    within(async {
+        let server = open_server().await;
+        let image = push_image(&repository(&anonymous(), server.addr(), "a:1"), &[b"layer".to_vec()]).await;
+        let blob = Digest::of(b"layer");
+        for (path, digest) in [("manifests/1".to_owned(), image.digest), (format!("blobs/{blob}"), blob)] {
+            for (known, expect) in [
+                (format!("\"{digest}\""), 304),
+                (format!("\"x\", W/\"{digest}\""), 304),
+                ("*".to_owned(), 304),
+                ("\"x\"".to_owned(), 200),
+            ] {
+                let (status, text) = send(server.addr(), &format!("GET /v2/a/{path}|If-None-Match: {known}"), "").await;
+                assert!(status == expect && text.contains(&format!("etag: \"{digest}\"")), "{known}: {text}");
+            }
+        }
+        assert!(send(server.addr(), "GET /v2/", "").await.1.contains("docker-distribution-api-version: registry/2.0"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found() {
     within(async {
         let server = open_server().await;
@@ -332,6 +428,8 @@ async fn pieces_go_in_order_and_an_upload_belongs_to_its_repository() {
             (format!("PATCH {place}|Content-Range: 0-2"), "abc", 202),
             (format!("PATCH {place}|Content-Range: 0-2"), "abc", 416),
             (format!("PATCH {place}|Content-Range: 4-5"), "x", 416),
+            (format!("PATCH {place}|Content-Range: 3-9"), "x", 400),
+            (format!("PATCH {place}|Content-Range: 9-3"), "x", 400),
             (format!("PATCH {}", place.replace("/v2/a/", "/v2/b/")), "x", 404),
             (format!("GET {place}"), "", 204),
             (format!("PUT {place}"), "", 400),
@@ -345,6 +443,10 @@ async fn pieces_go_in_order_and_an_upload_belongs_to_its_repository() {
             (format!("DELETE /v2/a/blobs/{digest}"), "", 202),
             (format!("GET /v2/a/blobs/{digest}"), "", 404),
             (format!("GET /v2/c/blobs/{digest}"), "", 200),
+            (format!("POST /v2/d/blobs/uploads/?mount={digest}&from=a"), "", 202),
+            (format!("POST /v2/d/blobs/uploads/?mount={digest}&from=../c"), "", 202),
+            (format!("POST /v2/d/blobs/uploads/?mount={digest}"), "", 201),
+            (format!("GET /v2/d/blobs/{digest}"), "", 200),
             ("POST /v2/c/tags/list".to_owned(), "", 405),
         ] {
             assert_eq!(send(addr, &head, body).await.0, expect, "{head}");
@@ -401,11 +503,8 @@ async fn a_token_is_good_only_for_its_scopes() {
         }
         let twice = format!("GET /v2/a/tags/list|Authorization: Bearer {token}|Authorization: Bearer {token}");
         assert_eq!(send(addr, &twice, "").await.0, 401);
-        assert_eq!(
-            send(addr, &format!("GET /v2/a/tags/list|{login}"), "").await.0,
-            401,
-            "Basic is for the token service"
-        );
+        // Passwords are taken too: a browser has no other way.
+        assert_eq!(send(addr, &format!("GET /v2/a/tags/list|{login}"), "").await.0, 404);
         assert_eq!(send(addr, "GET /token?scope=repository:a:pull", "").await.0, 401);
     })
     .await;

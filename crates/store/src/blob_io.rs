@@ -2,17 +2,17 @@
 //! Does not know which blobs there are.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cooper_oci::{BlobSink, Blobs, Body, Descriptor, Digest, Hasher};
+use cooper_oci::{Algorithm, BlobSink, Blobs, Body, Descriptor, Digest, Hasher};
 use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use crate::blobs;
 use crate::db::column;
@@ -23,8 +23,8 @@ use crate::{Error, ErrorKind, Result, Store};
 /// Chunk of a body: large enough that hashing dominates, small enough to stay in the second-level cache.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Blobs this process wrote that it remembers: more than any image has layers; a server writes without end.
-const WRITTEN_MAX: usize = 1024;
+/// Blobs this process hashed that it remembers: more than any image has layers; a server hashes without end.
+const HASHED_MAX: usize = 8192;
 
 /// A blob being read. The last bytes are given only after all of them proved right.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct BlobReader {
     digest: Digest,
     size: u64,
     hasher: Option<Hasher>,
+    /// What the file was like before the first byte was read.
+    stamp: Option<Stamp>,
 }
 
 impl BlobReader {
@@ -45,7 +47,8 @@ impl BlobReader {
     /// Reads `file`; a fault is only an error.
     pub(crate) fn unwatched(file: File, digest: Digest, size: u64) -> Self {
         let hasher = Some(Hasher::new(digest.algorithm()));
-        Self { store: None, file, digest, size, hasher }
+        let stamp = Stamp::of(&file);
+        Self { store: None, file, digest, size, hasher, stamp }
     }
 
     /// Length in bytes.
@@ -70,6 +73,10 @@ impl BlobReader {
         }
         if self.file.read(&mut [0])? != 0 {
             return Err(self.wrong(format!("its file is longer than its {} bytes", self.size)));
+        }
+        let (now, store) = (Stamp::of(&self.file), self.store.as_ref());
+        if let (Some(stamp), Some(store)) = (self.stamp.filter(|stamp| now == Some(*stamp)), store) {
+            store.remember(&self.digest, stamp);
         }
         Ok(())
     }
@@ -122,30 +129,61 @@ impl BlobWriter {
 
     /// Publishes the blob under the digest of what was written, which must be `expected` if that is given.
     pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
-        let hasher = self.hasher.take().ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "a writer that does not hash needs the digest its caller computed")
-        })?;
-        let found = hasher.finish();
+        let found = self.hashed()?;
         if let Some(expected) = expected.filter(|expected| **expected != found) {
-            let what = format!("blob {expected} is corrupt: its content has digest {found}");
-            return Err(Error::new(ErrorKind::Corrupt, what));
+            return Err(wrong_digest(expected, &found));
         }
-        self.publish(&found)?;
+        self.publish(&found, |_| Ok(()))?;
         Ok((found, self.size))
+    }
+
+    /// As [`BlobWriter::commit`] under `digest`, whatever its algorithm; `also` writes more with the same transaction.
+    pub(crate) fn commit_hashed(mut self, digest: &Digest, also: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
+        let mut found = self.hashed()?;
+        if found.algorithm() != digest.algorithm() {
+            found = self.hash_again(digest.algorithm())?;
+        }
+        if found != *digest {
+            return Err(wrong_digest(digest, &found));
+        }
+        self.publish(digest, also)
     }
 
     /// Publishes the blob under a digest that the caller has computed from the very bytes it wrote.
     pub fn commit_known(self, digest: &Digest, size: u64) -> Result<()> {
+        self.commit_with(digest, size, |_| Ok(()))
+    }
+
+    /// As [`BlobWriter::commit_known`]; `also` writes more with the same transaction.
+    pub(crate) fn commit_with(
+        self,
+        digest: &Digest,
+        size: u64,
+        also: impl FnOnce(&Connection) -> Result<()>,
+    ) -> Result<()> {
         if size != self.size {
             let what = format!("blob {digest} is corrupt: expected {size} bytes, {} were written", self.size);
             return Err(Error::new(ErrorKind::Corrupt, what));
         }
-        self.publish(digest)
+        self.publish(digest, also)
+    }
+
+    fn hashed(&mut self) -> Result<Digest> {
+        self.hasher.take().map(Hasher::finish).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "a writer that does not hash needs the digest its caller computed")
+        })
+    }
+
+    fn hash_again(&mut self, algorithm: Algorithm) -> Result<Digest> {
+        let mut hasher = Hasher::new(algorithm);
+        let read = self.file.rewind().and_then(|()| io::copy(&mut self.file, &mut hasher));
+        read.map_err(|error| Error::at("read", &self.path, error))?;
+        Ok(hasher.finish())
     }
 
     /// The file appears inside the transaction that writes its row: a collector, which removes files without rows and
     /// also works inside a transaction, sees both or neither.
-    fn publish(&self, digest: &Digest) -> Result<()> {
+    fn publish(&self, digest: &Digest, also: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
         let store = &self.store;
         let synced = store.build.is_none();
         if synced {
@@ -156,6 +194,7 @@ impl BlobWriter {
             if let Some(lease) = &store.build {
                 lease.insert_row(c, Held::Blob, &digest.to_string())?;
             }
+            also(c)?;
             if blobs::row(c, digest)?.is_some_and(|row| self.is_there(digest, &row)) {
                 return Ok(());
             }
@@ -171,19 +210,11 @@ impl BlobWriter {
             let state = if synced { "durable".to_owned() } else { store.volatile() };
             let sql = "INSERT OR REPLACE INTO blobs(digest, size, created, used, state) VALUES(?1, ?2, ?3, ?3, ?4)";
             c.prepare_cached(sql)?.execute(params![digest.to_string(), column(self.size), store.now(), state])?;
-            self.remember(digest);
+            if let Some(stamp) = Stamp::of(&self.file) {
+                store.remember(digest, stamp);
+            }
             Ok(())
         })
-    }
-
-    /// Notes what the file is like with its name: as long as it stays so, it holds what was hashed on the way in.
-    fn remember(&self, digest: &Digest) {
-        let Some(stamp) = Stamp::of(&self.file) else { return };
-        let mut written = self.store.inner.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.len() >= WRITTEN_MAX {
-            written.clear();
-        }
-        written.insert(digest.clone(), stamp);
     }
 
     /// Another writer was first, and what it wrote is at least as safe as this would be.
@@ -229,9 +260,8 @@ impl Blobs for Store {
     }
 
     fn known_file(&self, descriptor: &Descriptor) -> Option<File> {
-        let stamp = *self.inner.written.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest)?;
-        let file = File::open(self.blob_path(&descriptor.digest)).ok()?;
-        (Stamp::of(&file) == Some(stamp) && stamp.size == descriptor.size).then_some(file)
+        let (file, size) = self.hashed_file(&descriptor.digest, i64::MAX)?;
+        (size == descriptor.size).then_some(file)
     }
 }
 
@@ -286,6 +316,24 @@ impl BlobSink for Store {
 }
 
 impl Store {
+    /// Notes what a file was like while its bytes were hashed: as long as it stays so, it holds them.
+    fn remember(&self, digest: &Digest, stamp: Stamp) {
+        let mut hashed = self.inner.hashed.lock().unwrap_or_else(PoisonError::into_inner);
+        if hashed.len() >= HASHED_MAX {
+            hashed.clear();
+        }
+        hashed.insert(digest.clone(), (stamp, self.now()));
+    }
+
+    /// The blob as a file whose bytes this very process hashed within `since_secs`, and that nobody touched since, with its
+    /// length: a server need not hash what it has just hashed.
+    pub fn hashed_file(&self, digest: &Digest, since_secs: i64) -> Option<(File, u64)> {
+        let known = self.inner.hashed.lock().unwrap_or_else(PoisonError::into_inner).get(digest).copied();
+        let (stamp, _) = known.filter(|(_, at)| self.now().saturating_sub(*at) <= since_secs)?;
+        let file = File::open(self.blob_path(digest)).ok()?;
+        (Stamp::of(&file) == Some(stamp)).then_some((file, stamp.size))
+    }
+
     /// Stores a body, verified; its chunks go to `copy` too, as long as somebody listens there.
     pub(crate) async fn write_body(
         &self,
@@ -312,6 +360,10 @@ impl Store {
         }
         writer.commit(Some(&descriptor.digest)).map(drop)
     }
+}
+
+fn wrong_digest(expected: &Digest, found: &Digest) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("blob {expected} is corrupt: its content has digest {found}"))
 }
 
 fn wrong_size(descriptor: &Descriptor, how: &str) -> Error {

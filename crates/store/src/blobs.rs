@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use cooper_oci::{Descriptor, Digest, Hasher};
+use cooper_oci::{Algorithm, Descriptor, Digest, Hasher};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::blob_io::{BlobReader, BlobWriter};
@@ -89,6 +89,11 @@ impl Store {
     /// A writer that hashes what it is given (SHA-256).
     pub fn blob_writer(&self) -> Result<BlobWriter> {
         BlobWriter::new(self.clone(), Some(Hasher::default()))
+    }
+
+    /// A writer that hashes what it is given, for a digest of this algorithm.
+    pub fn blob_writer_of(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        BlobWriter::new(self.clone(), Some(Hasher::new(algorithm)))
     }
 
     /// A writer for bytes that the caller hashes: only [`BlobWriter::commit_known`] ends it.

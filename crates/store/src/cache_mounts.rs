@@ -4,7 +4,7 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use crate::{Error, Lease, Result, Store};
 
@@ -17,20 +17,34 @@ CREATE TABLE IF NOT EXISTS cache_mounts(
 /// Half a BLAKE3: enough that nobody finds two names of one directory, short enough for `du`.
 const ID_DIGITS: usize = 32;
 
+/// What the cache mount of a name is found by. The name comes from a Dockerfile: only its hash becomes a path.
+pub(crate) fn id_of(name: &str) -> String {
+    blake3::hash(name.as_bytes()).to_hex().chars().take(ID_DIGITS).collect()
+}
+
+/// Makes the mount known, or notes its use.
+pub(crate) fn note_use(c: &Connection, id: &str, name: &str, now: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO cache_mounts(id, name, created, used) VALUES(?1, ?2, ?3, ?3)
+               ON CONFLICT(id) DO UPDATE SET used = excluded.used";
+    c.prepare_cached(sql)?.execute(params![id, name, now]).map(drop)
+}
+
 impl Store {
+    /// What the cache mount of a name is found by: its id in [`Store::cache_mounts`], whether there is one or not.
+    pub fn cache_mount_id(name: &str) -> String {
+        id_of(name)
+    }
+
     /// The directory of the cache mount called `name`, made if there is none and kept as long as `lease`.
     pub fn cache_mount(&self, name: &str, lease: &Lease) -> Result<PathBuf> {
-        // The name comes from a Dockerfile: only its hash becomes a path.
-        let id: String = blake3::hash(name.as_bytes()).to_hex().chars().take(ID_DIGITS).collect();
+        let id = id_of(name);
         lease.hold_cache_mount(&id)?;
         let path = self.tree().join("cache-mounts").join(&id);
         let now = self.now();
         self.db().write(|c| {
-            c.prepare_cached(
-                "INSERT INTO cache_mounts(id, name, created, used) VALUES(?1, ?2, ?3, ?3)
-                 ON CONFLICT(id) DO UPDATE SET used = excluded.used",
-            )?
-            .execute(params![id, name, now])
+            // Whoever opens it may write to it.
+            c.prepare_cached("DELETE FROM cache_mount_copies WHERE id = ?1")?.execute([&id])?;
+            note_use(c, &id, name, now)
         })?;
         std::fs::DirBuilder::new()
             .recursive(true)

@@ -61,7 +61,8 @@ impl Store {
     }
 }
 
-fn lock_name(name: &str) -> String {
+/// The lock of whoever has a cache mount to himself.
+pub(crate) fn lock_name(name: &str) -> String {
     format!("cache mount {name}")
 }
 

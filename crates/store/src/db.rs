@@ -33,10 +33,12 @@ const SCHEMA: &[&str] = &[
     crate::blobs::SCHEMA,
     crate::builds::SCHEMA,
     crate::cache_mounts::SCHEMA,
+    crate::cache_packs::SCHEMA,
     crate::events::SCHEMA,
     crate::images::SCHEMA,
     crate::layer_rows::SCHEMA,
     crate::leases::SCHEMA,
+    crate::links::SCHEMA,
     crate::records::SCHEMA,
 ];
 

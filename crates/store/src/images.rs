@@ -106,17 +106,31 @@ impl Store {
 
     /// Every image, by name, dangling ones last.
     pub fn images(&self) -> Result<Vec<Image>> {
-        self.select_images("ORDER BY tags.name IS NULL, tags.name, images.digest", None)
+        self.select_images("ORDER BY tags.name IS NULL, tags.name, images.digest", &[])
+    }
+
+    /// The image of exactly this name.
+    pub fn named(&self, name: &Reference) -> Result<Option<Image>> {
+        Ok(self.select_images("WHERE tags.name = ?1", &[&name.to_string()])?.into_iter().next())
+    }
+
+    /// The images whose names are of this registry, or of one repository of it, by name.
+    pub fn images_of(&self, registry: &str, repository: Option<&str>) -> Result<Vec<Image>> {
+        // What starts with `registry/` lies before `registry0`, and `repository:` before `repository;`.
+        let (from, to) = match repository {
+            Some(repository) => (format!("{registry}/{repository}:"), format!("{registry}/{repository};")),
+            None => (format!("{registry}/"), format!("{registry}0")),
+        };
+        self.select_images("WHERE tags.name > ?1 AND tags.name < ?2 ORDER BY tags.name", &[&from, &to])
     }
 
     /// The image that a person means: by name, digest, or prefix of the digest of its manifest or config.
     pub fn resolve(&self, text: &str) -> Result<Image> {
         let name = text.parse::<Reference>().ok();
-        if let Some(name) = name.as_ref().filter(|name| name.digest().is_none()) {
-            let named = self.select_images("WHERE tags.name = ?1", Some(&name.to_string()))?;
-            if let Some(image) = named.into_iter().next() {
-                return Ok(image);
-            }
+        if let Some(name) = name.as_ref().filter(|name| name.digest().is_none())
+            && let Some(image) = self.named(name)?
+        {
+            return Ok(image);
         }
         if let Some(digest) = name.as_ref().and_then(Reference::digest) {
             return self.one_of(text, self.by_prefix(&digest.to_string())?);
@@ -147,10 +161,10 @@ impl Store {
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
         if hex.len() < PREFIX_MIN || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             let exact = text.parse::<Digest>().is_ok();
-            return if exact { self.select_images("WHERE images.digest = ?1", Some(text)) } else { Ok(Vec::new()) };
+            return if exact { self.select_images("WHERE images.digest = ?1", &[text]) } else { Ok(Vec::new()) };
         }
         let filter = "WHERE images.digest GLOB ?1 OR images.config GLOB ?1 ORDER BY tags.name IS NULL, tags.name";
-        self.select_images(filter, Some(&format!("sha256:{hex}*")))
+        self.select_images(filter, &[&format!("sha256:{hex}*")])
     }
 
     fn one_of(&self, text: &str, found: Vec<Image>) -> Result<Image> {
@@ -173,11 +187,11 @@ impl Store {
         }
     }
 
-    fn select_images(&self, filter: &str, argument: Option<&str>) -> Result<Vec<Image>> {
+    fn select_images(&self, filter: &str, arguments: &[&str]) -> Result<Vec<Image>> {
         let sql = format!("{SELECT} {filter}");
         let rows = self.db().read(|c| {
             let mut statement = c.prepare_cached(&sql)?;
-            let rows = statement.query_map(rusqlite::params_from_iter(argument), raw_image)?;
+            let rows = statement.query_map(rusqlite::params_from_iter(arguments), raw_image)?;
             rows.collect::<rusqlite::Result<Vec<RawImage>>>()
         })?;
         rows.into_iter().map(image).collect()
@@ -194,7 +208,7 @@ impl Store {
 }
 
 /// An image on its way into the tables.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ImageRow {
     digest: String,
     json: String,
@@ -204,6 +218,18 @@ pub(crate) struct ImageRow {
 }
 
 impl ImageRow {
+    /// Of a manifest or index whose bytes are at hand.
+    pub(crate) fn of_bytes(descriptor: &Descriptor, bytes: &[u8], now: i64) -> Result<Self> {
+        let manifest = descriptor.media_type.is_manifest().then(|| serde_json::from_slice::<Manifest>(bytes).ok());
+        let config = manifest.flatten().map(|manifest| manifest.config.digest.to_string());
+        Ok(Self { digest: descriptor.digest.to_string(), json: to_json(descriptor)?, config, name: None, now })
+    }
+
+    /// Enters the image under a name.
+    pub(crate) fn insert_named(&self, c: &Connection, name: &Reference) -> rusqlite::Result<()> {
+        Self { name: Some(name.to_string()), ..self.clone() }.insert(c)
+    }
+
     pub(crate) fn insert(&self, c: &Connection) -> rusqlite::Result<()> {
         images_index::mark(c)?;
         c.prepare_cached("INSERT OR IGNORE INTO images(digest, descriptor, config, created) VALUES(?1, ?2, ?3, ?4)")?

@@ -29,8 +29,10 @@ use std::sync::Arc;
 
 use cooper_oci::{Compression, Descriptor, Digest, Entry};
 
+pub(crate) use ahead::read_ahead;
 pub(crate) use apply::{Applier, Chain, dress_root};
 pub use builder::{LayerBuilder, NewLayer};
+pub(crate) use unpack::LIMITS;
 pub use unpack::Unpacked;
 
 use crate::listing::{Record, read_file, write_file};

@@ -75,6 +75,11 @@ impl Store {
 }
 
 impl Lease {
+    /// Its number, which tells it from the others of this process.
+    pub(crate) fn number(&self) -> i64 {
+        self.number
+    }
+
     /// Keeps a layer. `false` when the store does not know it (yet): it is held from its first moment on.
     pub fn hold(&self, layer: &LayerId) -> Result<bool> {
         self.insert(Held::Layer, layer.as_str(), "SELECT 1 FROM layers WHERE id = ?1")

@@ -108,7 +108,7 @@ impl Listing {
 
     /// Bytes of all content.
     pub fn size(&self) -> u64 {
-        self.records.iter().map(Record::size).sum()
+        self.records.iter().map(Record::size).fold(0, u64::saturating_add)
     }
 
     /// The entry at a path of this layer.

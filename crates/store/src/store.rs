@@ -67,8 +67,8 @@ pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) options: OpenOptions,
     pub(crate) events: Mutex<Vec<Event>>,
-    /// Blobs this process wrote.
-    pub(crate) written: Mutex<HashMap<Digest, Stamp>>,
+    /// Blobs this process hashed, writing or reading them, and when.
+    pub(crate) hashed: Mutex<HashMap<Digest, (Stamp, i64)>>,
     /// Numbers of leases given out by this process.
     pub(crate) leases: AtomicI64,
     /// Times of use that are not written down yet, by table and key.
@@ -107,7 +107,7 @@ impl Store {
             db,
             options,
             events: Mutex::default(),
-            written: Mutex::default(),
+            hashed: Mutex::default(),
             leases: AtomicI64::new(0),
             touched: Mutex::default(),
             _lock: lock,

@@ -52,10 +52,40 @@ pub fn configure_step(packages: &[Unpacked], manifest: &Manifest) -> Result<Step
     for trigger in activated(packages) {
         script.push_str(&format!("dpkg-trigger --no-await --by-package=dpkg {}\n", quoted(&trigger)));
     }
-    script.push_str("dpkg --force-unsafe-io --configure --pending\n");
+    script.push_str(&configure(manifest));
     script.push_str(&declared(manifest)?);
     script.push_str(CLEAN);
     Ok(Step { title: format!("configure {} packages", packages.len()), script })
+}
+
+/// dpkg configures; what it says goes on, but for alternatives of paths that were left out: no manual page is no news.
+fn configure(manifest: &Manifest) -> String {
+    let command = "dpkg --force-unsafe-io --configure --pending";
+    let paths: Vec<String> = manifest.path_exclude.iter().filter_map(|glob| pattern(glob)).collect();
+    if paths.is_empty() {
+        return format!("{command}\n");
+    }
+    let errors = paths.iter().map(|path| format!("'update-alternatives: error: alternative path '{path}' '*"));
+    let warnings = paths.iter().map(|path| format!("'update-alternatives: warning: skip creation of '{path}' '*"));
+    let unsaid: Vec<String> = errors.chain(warnings).collect();
+    // Its standard error goes through the loop, its standard output as before; the pipe would hide its exit code.
+    format!(
+        "exec 3>&1\n\
+         {{ code=0; {command} 2>&1 >&3 3>&- || code=$?; echo $code > /tmp/code; }} | while IFS= read -r line; do\n\
+         case \"$line\" in {}) ;; *) printf '%s\\n' \"$line\" >&2 ;; esac; done\n\
+         read -r code < /tmp/code; [ \"$code\" = 0 ] || exit \"$code\"\n",
+        unsaid.join("|")
+    )
+}
+
+/// A glob as a pattern of the shell's `case`, where `*` stands for slashes too; `None` where it cannot be said.
+fn pattern(glob: &str) -> Option<String> {
+    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '!' | '-');
+    let piece = |c: char| match c {
+        c if c.is_ascii_alphanumeric() || special(c) => c.to_string(),
+        c => format!("\\{c}"),
+    };
+    (!glob.contains(char::is_control)).then(|| glob.chars().map(piece).collect())
 }
 
 /// What is declared beside the packages: users, zone, alternatives.

@@ -126,9 +126,9 @@ impl<'a> Tree<'a> {
         let items: Vec<Item> = owned.map(|(_, item)| item.clone()).collect();
         let mut settled = links::settle(&items, |_| true);
         let dirs = members.iter().flat_map(|index| &packages[*index].items);
-        let dirs = dirs.filter(|item| item.entry.kind == EntryKind::Dir).map(|item| item.path().to_owned());
-        let mut wanted: BTreeSet<PathBuf> = dirs.collect();
-        wanted.extend(settled.iter().flat_map(|item| item.path().ancestors().skip(1).map(Path::to_owned)));
+        let dirs = dirs.filter(|item| item.entry.kind == EntryKind::Dir).flat_map(|item| item.path().ancestors());
+        let parents = settled.iter().flat_map(|item| item.path().ancestors().skip(1));
+        let wanted: BTreeSet<PathBuf> = dirs.chain(parents).map(Path::to_owned).collect();
         settled.extend(wanted.iter().filter(|path| !path.as_os_str().is_empty()).map(|path| self.dir(path)));
         settled.sort_by(|a, b| a.path().cmp(b.path()));
         Layer { title, items: settled }

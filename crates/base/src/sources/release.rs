@@ -41,6 +41,8 @@ pub struct Expectation<'a> {
 /// A release that was signed, read.
 #[derive(Clone, Debug)]
 pub struct Release {
+    /// `Origin`.
+    pub origin: Option<String>,
     /// `Suite`.
     pub suite: Option<String>,
     /// `Codename`.
@@ -72,6 +74,7 @@ impl Release {
         let architectures = list("Architectures");
         let no_separate = paragraph.words("No-Support-for-Architecture-all").any(|word| word == "Packages");
         Ok(Self {
+            origin: owned("Origin"),
             suite: owned("Suite"),
             codename: owned("Codename"),
             date: parse_date(paragraph.need("Date", what)?, what)?,

@@ -3,7 +3,8 @@
 use cooper_base::pgp::Keyring;
 use pgp::composed::KeyType;
 use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::SignatureType;
+use pgp::packet::{PacketParser, SignatureType};
+use pgp::ser::Serialize;
 
 use crate::NOW;
 use crate::signer::{How, Signer};
@@ -118,6 +119,22 @@ fn short_rsa_keys_are_refused() {
     keyring.add(include_bytes!("rsa1024.asc"), "rsa1024.asc").unwrap();
     let found = outcome(&keyring, include_bytes!("rsa1024.signed"));
     assert!(found.contains("fewer than 2048 bits"), "{found}");
+}
+
+/// As in Ubuntu's keyring, which was made with GnuPG.
+#[test]
+fn a_keyring_may_hold_notes_of_trust() {
+    let signer = Signer::ed25519();
+    let plain = signer.public.to_bytes().unwrap();
+    let packets = PacketParser::new(&plain[..]).flat_map(|packet| {
+        let trust = [0xb0, 2, 0, 0];
+        [packet.unwrap().to_bytes().unwrap(), trust.to_vec()].concat()
+    });
+    let mut keyring = Keyring::default();
+    keyring.add(&packets.collect::<Vec<u8>>(), "keyring").unwrap();
+    assert_eq!(outcome(&keyring, &signer.clearsign(TEXT, How::default())), signer.fingerprint());
+    let by_subkey = How { by_subkey: true, ..How::default() };
+    assert_eq!(outcome(&keyring, &signer.clearsign(TEXT, by_subkey)), signer.fingerprint());
 }
 
 #[test]

@@ -25,11 +25,11 @@ const LIST_MAX: usize = 100_000;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Copy {
     /// Where the image is
-    #[arg(value_name = "SRC", required_unless_present = "list", conflicts_with = "list")]
+    #[arg(value_name = "SRC", value_parser = place, required_unless_present = "list", conflicts_with = "list")]
     pub(crate) from: Option<Location>,
 
     /// Where it goes
-    #[arg(value_name = "DST", required_unless_present = "list", conflicts_with = "list")]
+    #[arg(value_name = "DST", value_parser = place, required_unless_present = "list", conflicts_with = "list")]
     pub(crate) to: Option<Location>,
 
     /// Copy many: a file with `SRC DST` on each line, `-` for standard input
@@ -112,8 +112,15 @@ fn pair(line: &str) -> Result<(Location, Location), String> {
     let [from, to] = line.split_whitespace().collect::<Vec<_>>()[..] else {
         return Err("a line is `SRC DST`".into());
     };
-    let place = |text: &str| text.parse::<Location>().map_err(|error| error.to_string());
     Ok((place(from)?, place(to)?))
+}
+
+/// A place; clap prints no hints, so they are part of what is wrong.
+fn place(text: &str) -> Result<Location, String> {
+    text.parse::<Location>().map_err(|error| match error.hints.is_empty() {
+        true => error.to_string(),
+        false => format!("{error} ({})", error.hints.join("; ")),
+    })
 }
 
 fn at_line(file: &std::path::Path, number: usize, why: String) -> CommandError {

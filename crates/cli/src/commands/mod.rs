@@ -4,6 +4,7 @@
 
 pub(crate) mod base;
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod copy;
@@ -22,6 +23,7 @@ pub(crate) mod pull;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod serve;
 pub(crate) mod store;
 pub(crate) mod tag;
 pub(crate) mod tags;
@@ -40,6 +42,7 @@ pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
     match command {
         Command::Base(args) => base::run(&args, at).await,
         Command::Build(args) => build::run(*args, at).await,
+        Command::Cache(args) => cache::run(&args, at).await,
         Command::Check(args) => check::run(*args, at).await,
         Command::Fmt(args) => fmt::run(&args, at),
         Command::Images(args) => images::run(&args, at),
@@ -59,6 +62,7 @@ pub(crate) async fn run(command: Command, at: &Surroundings) -> CommandResult {
         Command::Load(args) => load::run(&args, at).await,
         Command::Run(args) => run::run(*args, at).await,
         Command::Explain(args) => explain::run(&args, at).await,
+        Command::Serve(args) => serve::run(&args, at).await,
         Command::Store(args) => store::run(&args, at),
         Command::Doctor(args) => doctor::run(&args, at),
         Command::Version(args) => version::run(&args),

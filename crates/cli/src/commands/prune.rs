@@ -86,7 +86,7 @@ fn options(args: &Prune, now: i64) -> CommandResult<PruneOptions> {
     Ok(options)
 }
 
-fn size(text: &str) -> CommandResult<u64> {
+pub(super) fn size(text: &str) -> CommandResult<u64> {
     let error = || CommandError::usage(format!("`{text}` is not a size")).with_hint("such as 20GB");
     human::parse_size(text).ok_or_else(error)
 }

@@ -224,6 +224,18 @@ fn statements_go_with_the_image_wherever_they_can() {
 }
 
 #[test]
+fn a_bare_name_that_the_store_has_is_told_apart() {
+    let cooper = world();
+    let registry = Registry::start();
+    let name = format!("{}/app:1", registry.address);
+    cooper.run(&["tag", "app:1", &name]).ok();
+    let message = cooper.run(&["copy", &name, "oci:layout"]).fails(1);
+    assert!(message.contains(&format!("hint: the image of this name in the store is `store:{name}`")), "{message}");
+    let message = cooper.run(&["copy", "store:app:1", "./layout"]).fails(2);
+    assert!(message.contains("`oci:./layout`"), "{message}");
+}
+
+#[test]
 fn what_the_registry_has_elsewhere_is_mounted_and_not_sent() {
     let cooper = world();
     let registry = Registry::start();

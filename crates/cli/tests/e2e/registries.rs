@@ -79,7 +79,11 @@ fn privileged_an_image_of_a_registry_as_a_source() {
 #[test]
 fn privileged_credentials_are_read_and_never_shown() {
     let Some(cooper) = Cooper::new() else { return };
-    let options = ServerOptions { auth: Some(("user".into(), "canary-password".into())), token_auth: true };
+    let options = ServerOptions {
+        auth: Some(("user".into(), "canary-password".into())),
+        token_auth: true,
+        ..ServerOptions::default()
+    };
     let (_runtime, _running, address) = registry(options);
     let name = format!("{address}/private");
     let dockerfile = "FROM base\nRUN echo private > /x\n";
@@ -158,7 +162,11 @@ fn privileged_remote_images_are_looked_at_without_being_pulled() {
 #[test]
 fn privileged_logins_are_tried_kept_and_forgotten() {
     let Some(cooper) = Cooper::new() else { return };
-    let options = ServerOptions { auth: Some(("user".into(), "canary-password".into())), token_auth: true };
+    let options = ServerOptions {
+        auth: Some(("user".into(), "canary-password".into())),
+        token_auth: true,
+        ..ServerOptions::default()
+    };
     let (_runtime, _running, address) = registry(options);
     let login =
         |password: &str| cooper.feed(&["login", "-u", "user", "--password-stdin", &address], password.as_bytes());

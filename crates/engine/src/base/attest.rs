@@ -1,7 +1,7 @@
 //! The list of packages, attached to an image the way BuildKit attaches it: a manifest beside it in the index whose only
 //! layer is an in-toto statement (docs.docker.com, "Image attestation storage").
 
-use cooper_base::{LockedPackage, Subject, spdx};
+use cooper_base::{Described, LockedPackage, Subject, spdx};
 use cooper_oci::{Descriptor, ImageConfig, Manifest, MediaType, Platform};
 use serde::Serialize;
 use serde_json::json;
@@ -20,15 +20,13 @@ const WHAT: &str = "cannot write the list of packages";
 
 impl OnePlatform<'_> {
     /// The manifest that states what `image` holds.
-    pub(super) fn statement(&self, image: &Descriptor, packages: &[LockedPackage]) -> Result<Descriptor> {
-        let (distribution, release) = ("debian", self.release(packages));
-        let subject = Subject {
-            name: &self.request.name,
-            manifest: &image.digest,
-            created: self.created,
-            distribution,
-            release: &release,
-        };
+    pub(super) fn statement(
+        &self,
+        image: &Descriptor,
+        packages: &[LockedPackage],
+        described: &Described,
+    ) -> Result<Descriptor> {
+        let subject = Subject { name: &self.request.name, manifest: &image.digest, created: self.created, described };
         let document = spdx(subject, &self.request.lock, packages).map_err(|e| from_base(e, WHAT))?;
         let statement = json!({
             "_type": "https://in-toto.io/Statement/v0.1",
@@ -47,13 +45,6 @@ impl OnePlatform<'_> {
         let named = |(key, value): (&str, String)| (format!("vnd.docker.reference.{key}"), value);
         descriptor.annotations = annotations.into_iter().map(named).collect();
         Ok(descriptor)
-    }
-
-    /// Major release of the distribution, as base-files has it in its version (`12.4+deb12u15`).
-    fn release(&self, packages: &[LockedPackage]) -> String {
-        let base_files = packages.iter().find(|package| package.name == "base-files");
-        let version = base_files.map(|package| package.version.as_str()).unwrap_or_default();
-        version.split(['.', '+', '~']).next().unwrap_or_default().to_owned()
     }
 
     fn put(&self, media_type: &str, value: &impl Serialize) -> Result<Descriptor> {

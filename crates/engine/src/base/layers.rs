@@ -3,12 +3,13 @@
 use std::fs::File;
 
 use cooper_base::manifest::Configure;
-use cooper_base::{Filter, Layer, LockedPackage, Unpacked, arrange, check_scripts, generate, unpack};
+use cooper_base::{Described, Filter, Layer, LockedPackage, Unpacked, arrange, check_scripts, generate, unpack};
 use cooper_oci::{Compression, Digest};
 use cooper_store::{Key, KeyInputRow, LayerId, Record, RecordId, Store};
 use rayon::prelude::*;
 
-use super::{Made, OnePlatform};
+use super::place::place;
+use super::{Detail, Made, OnePlatform};
 use crate::engine::blocking;
 use crate::error::{from_base, from_store};
 use crate::{Error, ErrorKind, Result};
@@ -23,6 +24,7 @@ const DECLARED: &str = "declared files";
 struct Unconfigured {
     layers: Vec<Layer>,
     packages: Vec<Unpacked>,
+    described: Described,
 }
 
 impl OnePlatform<'_> {
@@ -33,19 +35,22 @@ impl OnePlatform<'_> {
         if let Some(found) = self.find(&inputs) {
             return Ok(found);
         }
-        let Unconfigured { layers, packages } = self.unpack(packages).await?;
+        let Unconfigured { layers, packages, described } = self.unpack(packages).await?;
         let mut titles: Vec<String> = layers.iter().map(|layer| layer.title.clone()).collect();
         let (store, compression, created) = (self.engine.store.clone(), self.request.compression, self.created);
-        let mut ids = blocking(move || {
-            layers.iter().map(|layer| write(&store, layer, compression, created)).collect::<Result<Vec<_>>>()
-        })
-        .await?;
+        let one = move |layer: &Layer| match runs {
+            true => place(&store, layer, created),
+            false => write(&store, layer, compression, created),
+        };
+        let mut ids = blocking(move || layers.iter().map(one).collect::<Result<Vec<_>>>()).await?;
         if runs {
+            // They are packed while the packages are configured.
+            ids.iter().for_each(|id| drop(self.seals.start(id)));
             let (title, id) = self.configure(&ids, &packages).await?;
             titles.push(title);
             ids.push(id);
         }
-        let made = Made { layers: ids, titles, found: false };
+        let made = Made { layers: ids, detail: Detail { titles, described }, found: false };
         self.keep(&inputs, &made)?;
         Ok(made)
     }
@@ -72,7 +77,7 @@ impl OnePlatform<'_> {
             };
             let mut layers = arrange(&unpacked, &manifest.layers.clone().unwrap_or_default()).map_err(told)?;
             layers.push(cooper_base::declared_layer(DECLARED, generated, &unpacked));
-            Ok(Unconfigured { layers, packages: unpacked })
+            Ok(Unconfigured { layers, described: Described::of(&unpacked), packages: unpacked })
         })
         .await
     }
@@ -104,24 +109,24 @@ impl OnePlatform<'_> {
         let store = &self.engine.store;
         let id = store.lookup(&key(inputs)).ok().flatten()?;
         let record = store.record(&id).ok().flatten()?;
-        let titles: Vec<String> =
+        let detail: Detail =
             record.detail.as_ref().and_then(|detail| serde_json::from_slice(&store.detail(detail).ok()?).ok())?;
         let here =
             |layer: &LayerId| store.hold_layer(layer).unwrap_or(false) && store.layer_is_here(layer).unwrap_or(false);
-        let whole = titles.len() == record.layers.len() && record.layers.iter().all(here);
-        whole.then_some(Made { layers: record.layers, titles, found: true })
+        let whole = detail.titles.len() == record.layers.len() && record.layers.iter().all(here);
+        whole.then_some(Made { layers: record.layers, detail, found: true })
     }
 
     fn keep(&self, inputs: &[KeyInputRow], made: &Made) -> Result<()> {
         let told = |e| from_store(e, "cannot keep the layers for the next build");
         let store = &self.engine.store;
-        let titles = serde_json::to_vec(&made.titles)
-            .map_err(|e| Error::new(ErrorKind::Io, "cannot write the titles of the layers").with_source(e))?;
+        let detail = serde_json::to_vec(&made.detail)
+            .map_err(|e| Error::new(ErrorKind::Io, "cannot write what the layers are made of").with_source(e))?;
         let record = Record {
             id: RecordId(key(inputs).0),
             layers: made.layers.clone(),
             inputs: inputs.to_vec(),
-            detail: Some(store.put_detail(&titles).map_err(told)?),
+            detail: Some(store.put_detail(&detail).map_err(told)?),
             step: format!("base {} {}", self.request.name, self.architecture),
             created: (self.engine.clock)(),
             trace: None,

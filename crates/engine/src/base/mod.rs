@@ -5,14 +5,16 @@
 mod attest;
 mod configure;
 mod layers;
+mod place;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cooper_base::{Given, Lock, architecture_of, image_config, platform_of};
+use cooper_base::{Described, Given, Lock, architecture_of, image_config, platform_of};
 use cooper_oci::{Compression, Descriptor, ImageConfig, Index, MediaType, Platform, Reference};
 use cooper_store::LayerId;
+use serde::{Deserialize, Serialize};
 
 use crate::assemble::{Packed, put_image};
 use crate::error::{from_base, from_store};
@@ -58,14 +60,24 @@ struct OnePlatform<'a> {
     created: i64,
     step: StepId,
     events: &'a Arc<dyn EventSink>,
+    seals: Seals,
 }
 
 /// The layers of one platform.
 #[derive(Clone, Debug)]
 struct Made {
     layers: Vec<LayerId>,
-    titles: Vec<String>,
+    detail: Detail,
     found: bool,
+}
+
+/// What is kept of the packages beside the layers made of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Detail {
+    /// A title for each layer.
+    titles: Vec<String>,
+    /// For the list of packages.
+    described: Described,
 }
 
 /// Builds a base image.
@@ -85,8 +97,9 @@ pub async fn build_base(engine: &Engine, request: BaseRequest, events: Arc<dyn E
     let (mut manifests, mut statements, mut platforms) = (Vec::new(), Vec::new(), Vec::new());
     for (index, (architecture, platform)) in chosen.into_iter().enumerate() {
         let step = step(index);
-        let one =
-            OnePlatform { engine: &engine, request: &request, architecture, platform, created, step, events: &events };
+        let (engine, request, events) = (&engine, &request, &events);
+        let seals = Seals::new(engine.store.clone(), request.compression);
+        let one = OnePlatform { engine, request, architecture, platform, created, step, events, seals };
         let (image, statement, found) = one.build().await?;
         manifests.push(image);
         statements.push(statement);
@@ -143,20 +156,19 @@ impl OnePlatform<'_> {
     async fn image(&self) -> Result<(Descriptor, Descriptor, bool)> {
         let packages = self.request.lock.packages(self.architecture).map_err(|e| from_base(e, &self.request.name))?;
         let made = self.layers(packages).await?;
-        let config = image_config(&self.request.manifest, &self.platform, self.created, &made.titles)
+        let config = image_config(&self.request.manifest, &self.platform, self.created, &made.detail.titles)
             .map_err(|e| from_base(e, &self.request.name))?;
         let mut image = self.assemble(&config, &made.layers).await?;
         image.platform = Some(config.platform());
-        let statement = self.statement(&image, packages)?;
+        let statement = self.statement(&image, packages, &made.detail.described)?;
         Ok((image, statement, made.found))
     }
 
     async fn assemble(&self, config: &ImageConfig, layers: &[LayerId]) -> Result<Descriptor> {
         let store = &self.engine.store;
-        let seals = Seals::new(store.clone(), self.request.compression);
         let mut packed = Vec::new();
         for layer in layers {
-            let blob = seals.blob(layer, self.request.compression).await?;
+            let blob = self.seals.blob(layer, self.request.compression).await?;
             let diff_id = store.layer_diff_id(layer).map_err(|e| from_store(e, "cannot write the image"))?;
             let missing = || Error::new(ErrorKind::Io, "cannot write the image: a layer has no diff id");
             packed.push(Packed { diff_id: diff_id.ok_or_else(missing)?, blob });

@@ -7,4 +7,4 @@ mod mounts;
 
 pub(crate) use exec::{ExecWork, KillSwitch, OutputSink, exec, limits, ulimit};
 pub(crate) use file::{FileWork, file, layer_of};
-pub(crate) use mounts::{Prepared, ask, is_bound, prepare};
+pub(crate) use mounts::{Prepared, ask, cache_names, is_bound, prepare};

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use cooper_executor::{MountSource, ProcessMount};
-use cooper_llb::{CacheSharing, Exec, MountKind};
+use cooper_llb::{CacheSharing, Exec, Mount, MountKind};
 use cooper_oci::{Entry, EntryKind};
 use cooper_store::root::attributes;
 use cooper_store::{LayerId, Root, Sharing, Store};
@@ -211,6 +211,18 @@ struct CacheSpec<'a> {
 
 /// Mode, uid and gid of a cache mount that says none.
 const DEFAULT_OWNER: (u32, u32, u32) = (0o755, 0, 0);
+
+/// The names by which the store knows the cache mounts of a step.
+pub(crate) fn cache_names(op: &Exec, inputs: &InputLayers) -> Vec<String> {
+    let name = |mount: &Mount| match &mount.kind {
+        MountKind::Cache { id, from, owner, .. } => {
+            let spec = CacheSpec { id, sharing: Sharing::Shared, from: from.as_ref(), owner: *owner };
+            Some(identity(&spec, inputs))
+        }
+        _ => None,
+    };
+    op.mounts.iter().filter_map(name).collect()
+}
 
 /// What a cache mount is found by. As in BuildKit, one of another owner or with other initial content is another one: what
 /// one user's step has written would be of no use to another's.

@@ -5,48 +5,41 @@
 //! read only from where the user said. A cache that is missing, slow or broken is a miss and a warning, never a failed build.
 
 mod document;
+mod held;
+mod import;
+mod mounts;
+mod objects;
+mod place;
+mod publish;
+mod verbs;
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use async_trait::async_trait;
-use cooper_oci::{
-    BlobSink, Blobs, Body, CopyOptions, Descriptor, Digest, Hasher, ImageConfig, Layout, Manifest, MediaType,
-    Reference, copy, read_all,
-};
-use cooper_registry::{Client, Repository};
+use cooper_oci::{Descriptor, Digest};
 use cooper_solver::{Key, RecordId};
 use cooper_store::{LayerId, Record, Store};
-use futures::StreamExt;
+use tokio::sync::OnceCell;
 
-use self::document::{Document, Known, MEDIA_TYPE, Records, merge};
 pub(crate) use self::document::{INLINE_FIELD, Inline, InlineEntry};
-use crate::error::{from_oci, from_store};
+use self::document::{Known, Records};
+pub use self::import::CacheFrom;
+use self::import::Import;
+pub use self::mounts::MountChoice;
+pub use self::objects::gha::GhaOptions;
+pub use self::objects::s3::S3Options;
+pub use self::place::CachePlace;
+use self::place::Place;
+use self::publish::{Ours, publish};
+pub use self::verbs::{ListedMount, MountDate, export_mounts, import_mounts, list_kept_mounts, list_mounts};
+use crate::engine::blocking;
+use crate::error::from_store;
 use crate::filesystem::Filesystem;
 use crate::seal::Seals;
 use crate::source::Remotes;
 use crate::{Engine, Error, ErrorKind, Event, EventSink, Result, StepId, StepState};
-
-/// Largest document read: five thousand records with ten keys each are a tenth of it.
-const DOCUMENT_MAX: u64 = 32 * 1024 * 1024;
-
-/// A cache that has not said what it holds by then is taken as missing.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Attempts at adding to a cache that others add to at the same time.
-const MERGES_MAX: usize = 5;
-
-/// `--cache-from`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CacheFrom {
-    /// A cache, or an image with an inline one, at a registry.
-    Registry(Reference),
-    /// An OCI layout, and the tag or digest in it.
-    Local(PathBuf, String),
-}
 
 /// `--cache-to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,19 +48,12 @@ pub struct CacheTo {
     pub place: CachePlace,
     /// Every step's result, not only those the image consists of.
     pub max: bool,
+    /// The cache mounts that go with it.
+    pub mounts: MountChoice,
+    /// Bytes of files that one cache mount may have there; those used last go first.
+    pub mounts_max_size: u64,
     /// A cache that cannot be written is a warning.
     pub ignore_error: bool,
-}
-
-/// Where a cache is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CachePlace {
-    /// Into the image itself.
-    Inline,
-    /// At a registry.
-    Registry(Reference),
-    /// Into an OCI layout, under a tag.
-    Local(PathBuf, String),
 }
 
 /// The caches of one build, through all its attempts.
@@ -76,52 +62,8 @@ pub(crate) struct SharedCaches {
     imports: Vec<Import>,
     /// Records this build used or made.
     used: Mutex<BTreeSet<[u8; 32]>>,
-}
-
-/// What one `--cache-from` holds.
-#[derive(Debug)]
-struct Import {
-    name: String,
-    keys: HashMap<String, RecordId>,
-    records: HashMap<[u8; 32], Known>,
-    place: Arc<Watched>,
-}
-
-/// A place that remembers when it could not give what it promised.
-#[derive(Debug)]
-struct Watched {
-    place: Arc<dyn Blobs>,
-    failed: Arc<AtomicBool>,
-    /// Its failure was told, and it is not asked again.
-    dropped: AtomicBool,
-}
-
-#[async_trait]
-impl Blobs for Watched {
-    async fn open(&self, descriptor: &Descriptor) -> cooper_oci::Result<Body> {
-        let failed = self.failed.clone();
-        let opened = self.place.open(descriptor).await.inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-        let (digest, size) = (descriptor.digest.clone(), descriptor.size);
-        let mut hasher = Some(Hasher::new(digest.algorithm()));
-        // Whoever takes the bytes verifies them; here it is only noted whose they were.
-        Ok(Box::pin(opened.inspect(move |piece| {
-            let Some(open) = &mut hasher else { return };
-            match piece {
-                Ok(bytes) => open.update(bytes),
-                Err(_) => failed.store(true, Ordering::Relaxed),
-            }
-            if open.size() >= size
-                && let Some(full) = hasher.take()
-            {
-                let right = full.size() == size && full.finish() == digest;
-                failed.fetch_or(!right, Ordering::Relaxed);
-            }
-        })))
-    }
-
-    fn sources(&self) -> usize {
-        self.place.sources()
-    }
+    /// Cache mounts that were looked for in the caches, by name: once each.
+    restored: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
 }
 
 impl SharedCaches {
@@ -132,10 +74,10 @@ impl SharedCaches {
         for (from, opened) in from.iter().zip(opened) {
             match opened {
                 Ok(import) => imports.push(import),
-                Err(error) => warn(events, format!("no cache from {}: {error}", from.name())),
+                Err(error) => warn(events, format!("no cache from {}: {error}", from.place.shown())),
             }
         }
-        Self { imports, used: Mutex::default() }
+        Self { imports, ..Self::default() }
     }
 
     fn imports(&self) -> impl Iterator<Item = &Import> {
@@ -258,61 +200,105 @@ impl SharedCaches {
 
     /// Writes one cache, adding to what is there.
     async fn export(&self, to: &CacheTo, work: &Export<'_>) -> Result<()> {
+        if to.place == CachePlace::Inline {
+            return Ok(());
+        }
         let records = self.records(work, to.max).await?;
-        let failed = |error| from_oci(error, &format!("cannot write the cache to {}", to.place.name()));
-        match &to.place {
-            CachePlace::Inline => Ok(()),
-            CachePlace::Registry(reference) => {
-                let repository = work.client.repository(reference);
-                for attempt in 1..=MERGES_MAX {
-                    let mut all = records.clone();
-                    merge(&mut all, held(&repository).await?);
-                    let written = work.write(&all, &repository).await.map_err(failed)?;
-                    let bytes = read_all(work.store, &written, DOCUMENT_MAX).await.map_err(failed)?;
-                    let put = repository.put_manifest(reference.target(), written.media_type.clone(), bytes).await;
-                    put.map_err(|e| failed(e.into()))?;
-                    // Another builder may have written in between: then what it wrote is taken in, and so on.
-                    let there = held(&repository).await?;
-                    if attempt == MERGES_MAX || records.keys().all(|id| there.contains_key(id)) {
-                        break;
-                    }
+        let place = Place::open(work.engine, &to.place, true).await?;
+        let mounts = send_mounts(to, work, &place).await?;
+        let ours =
+            Ours { records, mounts: mounts.iter().map(|(key, packed)| (key.clone(), packed.entry.clone())).collect() };
+        publish(&place, work.store, &**work.remotes, &ours).await?;
+        mounts.iter().try_for_each(|(_, packed)| packed.is_named())
+    }
+
+    /// Brings the cache mounts of these names from the cache that has the newest, before a step opens them: once in a build.
+    /// `told` gets a line about each that was restored.
+    pub(crate) async fn restore_mounts(
+        &self,
+        names: &[String],
+        store: &Store,
+        events: &dyn EventSink,
+        told: &(dyn Fn(String) + Sync),
+    ) {
+        let restoring = names.iter().map(|name| async move {
+            let once =
+                self.restored.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default().clone();
+            once.get_or_init(|| self.restore_mount(name, store, events, told)).await;
+        });
+        futures::future::join_all(restoring).await;
+    }
+
+    async fn restore_mount(&self, name: &str, store: &Store, events: &dyn EventSink, told: &(dyn Fn(String) + Sync)) {
+        let Some(id) = mounts::id_of(name) else { return };
+        let key = Store::cache_mount_id(name);
+        let caches = self.imports().filter(|import| import.choice.takes(id));
+        let kept = caches.filter_map(|import| Some((import.mounts.get(&key)?, import)));
+        for (entry, import) in mounts::newest_first(kept) {
+            match mounts::restore(store, name, import.packs.clone(), entry, false).await {
+                Ok(Some(_)) => return told(format!("restored the cache mount `{id}` from {}\n", import.name)),
+                Ok(None) => return,
+                Err(error) => {
+                    warn(events, format!("the cache mount `{id}` is not restored from {}: {error}", import.name))
                 }
-                Ok(())
-            }
-            CachePlace::Local(dir, tag) => {
-                let layout = Layout::create(dir).map_err(failed)?;
-                let mut all = records;
-                if let Ok(root) = layout.find(Some(tag))
-                    && let Ok(there) = read_cache(&layout, &root).await
-                {
-                    merge(&mut all, there);
-                }
-                let written = work.write(&all, &layout).await.map_err(failed)?;
-                let name = format!("cache.invalid/cache:{tag}").parse().map_err(failed)?;
-                layout.add(&written, &[name]).map_err(failed)
             }
         }
     }
 }
 
-/// What a registry's reference holds; nothing when there is none, or something else.
-async fn held(repository: &Repository) -> Result<Records> {
-    let root = match repository.resolve().await {
-        Ok(root) => root,
-        Err(error) if error.kind() == cooper_registry::ErrorKind::NotFound => return Ok(Records::new()),
-        Err(error) => return Err(from_oci(error.into(), "cannot read the cache that is there")),
-    };
-    Ok(read_cache(repository, &root).await.unwrap_or_default())
+/// Sends the cache mounts that go with a cache; by the store's ids of them. One that cannot be packed stays behind.
+async fn send_mounts(to: &CacheTo, work: &Export<'_>, place: &Place) -> Result<Vec<(String, mounts::Packed)>> {
+    if to.mounts == MountChoice::None {
+        return Ok(Vec::new());
+    }
+    if let MountChoice::Ids(ids) = &to.mounts {
+        for id in ids.iter().filter(|id| !work.mounts.contains(*id)) {
+            warn(work.events, format!("no step of this build has a cache mount `{id}`"));
+        }
+    }
+    let held = place.held().await?;
+    let store = work.store.clone();
+    let rows =
+        blocking(move || store.cache_mounts()).await.map_err(|e| from_store(e, "cannot list the cache mounts"))?;
+    let mut all = Vec::new();
+    for row in rows {
+        let Some(id) = mounts::id_of(&row.name).filter(|id| to.mounts.takes(id) && work.mounts.contains(*id)) else {
+            continue;
+        };
+        let limits = (to.mounts_max_size, (work.engine.clock)());
+        match mounts::pack(work.store, &row.name, limits, held.mounts.get(&row.id), place).await {
+            Ok(None) => {}
+            Ok(Some(packed)) => {
+                packed.send(work.store, place).await?;
+                tell_left_out(work.events, id, packed.left_out);
+                all.push((row.id.clone(), packed));
+            }
+            Err(error) => warn(work.events, error.to_string()),
+        }
+    }
+    Ok(all)
+}
+
+/// Tells of files that stayed behind.
+fn tell_left_out(events: &dyn EventSink, id: &str, (files, bytes): (usize, u64)) {
+    if files > 0 {
+        let noun = if files == 1 { "file" } else { "files" };
+        let size = bytes.div_ceil(1_000_000);
+        let what = format!("{files} {noun} ({size} MB) of the cache mount `{id}` stay behind");
+        warn(events, format!("{what}: it is over its size limit, and they were used least recently"));
+    }
 }
 
 /// What writing a cache needs of the build.
 pub(crate) struct Export<'a> {
+    pub(crate) engine: &'a Engine,
     pub(crate) store: &'a Store,
-    pub(crate) client: &'a Client,
     pub(crate) remotes: &'a Arc<Remotes>,
     pub(crate) seals: &'a Seals,
     /// The layers of the images built.
     pub(crate) images: Vec<&'a [LayerId]>,
+    /// Ids of the cache mounts of its steps.
+    pub(crate) mounts: BTreeSet<String>,
     pub(crate) events: &'a dyn EventSink,
 }
 
@@ -331,126 +317,11 @@ impl Export<'_> {
         let diff_id = self.store.layer_diff_id(layer).map_err(|e| from_store(e, what))?;
         Ok((blob, diff_id.ok_or_else(|| Error::new(ErrorKind::Io, format!("{what}: it has no diff id")))?))
     }
-
-    /// Writes the blobs of `records` and the document to `to`; the manifest is named by the caller.
-    async fn write(&self, records: &Records, to: &dyn BlobSink) -> cooper_oci::Result<Descriptor> {
-        let (document, blobs) = Document::of(records);
-        let put =
-            |media_type: &str, bytes: &[u8]| self.store.put_bytes(media_type, bytes).map_err(cooper_oci::Error::from);
-        let config = put(MEDIA_TYPE, &json(&document)?)?;
-        let mut manifest = Manifest::new(config, blobs);
-        manifest.artifact_type = Some(MEDIA_TYPE.into());
-        let manifest = put(MediaType::MANIFEST, &json(&manifest)?)?;
-        copy(&manifest, &**self.remotes, to, &CopyOptions::default()).await?;
-        Ok(manifest)
-    }
-}
-
-fn json(value: &impl serde::Serialize) -> cooper_oci::Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|e| {
-        cooper_oci::Error::new(cooper_oci::ErrorKind::Invalid, "cannot write a document as JSON").with_source(e)
-    })
-}
-
-impl CacheFrom {
-    fn name(&self) -> String {
-        match self {
-            Self::Registry(reference) => reference.familiar(),
-            Self::Local(dir, tag) => format!("{}:{tag}", dir.display()),
-        }
-    }
 }
 
 /// What is shown while a cache is written.
 pub(crate) fn title(to: &CacheTo) -> String {
-    format!("writing the cache to {}", to.place.name())
-}
-
-impl CachePlace {
-    fn name(&self) -> String {
-        match self {
-            Self::Inline => "the image".into(),
-            Self::Registry(reference) => reference.familiar(),
-            Self::Local(dir, tag) => format!("{}:{tag}", dir.display()),
-        }
-    }
-}
-
-impl Import {
-    async fn open(engine: &Engine, from: &CacheFrom) -> Result<Self> {
-        let reading = async {
-            let (place, root): (Arc<dyn Blobs>, Descriptor) = match from {
-                CacheFrom::Registry(reference) => {
-                    let repository = engine.client.repository(reference);
-                    let root = repository.resolve().await.map_err(|e| from_oci(e.into(), "cannot find it"))?;
-                    (Arc::new(repository), root)
-                }
-                CacheFrom::Local(dir, tag) => {
-                    let layout = Layout::open(dir).map_err(|e| from_oci(e, "cannot open it"))?;
-                    let root = layout.find(Some(tag)).map_err(|e| from_oci(e, "cannot find it"))?;
-                    (Arc::new(layout), root)
-                }
-            };
-            let records = read_cache(&*place, &root).await?;
-            Ok((place, records))
-        };
-        let slow = |_| Error::new(ErrorKind::Retry, format!("no answer within {} seconds", PATIENCE.as_secs()));
-        let (place, records) = tokio::time::timeout(PATIENCE, reading).await.map_err(slow)??;
-        let mut import = Self {
-            name: from.name(),
-            keys: HashMap::new(),
-            records: HashMap::new(),
-            place: Arc::new(Watched { place, failed: Arc::default(), dropped: AtomicBool::new(false) }),
-        };
-        for (id, known) in records {
-            let Ok(id) = id.parse::<cooper_store::RecordId>() else { continue };
-            import.keys.extend(known.keys.iter().map(|key| (key.clone(), RecordId(id.0))));
-            import.records.insert(id.0, known);
-        }
-        Ok(import)
-    }
-}
-
-/// Reads a cache, or the inline caches of an image, of every platform of an index.
-async fn read_cache(place: &dyn Blobs, root: &Descriptor) -> Result<Records> {
-    let what = "cannot read it";
-    let mut records = Records::new();
-    let mut found = 0;
-    let manifests = match root.media_type.is_index() {
-        false => vec![root.clone()],
-        true => {
-            let bytes = read_all(place, root, DOCUMENT_MAX).await.map_err(|e| from_oci(e, what))?;
-            let index: cooper_oci::Index = parsed(&bytes)?;
-            index.manifests.into_iter().filter(|manifest| manifest.media_type.is_manifest()).collect()
-        }
-    };
-    for manifest in manifests {
-        let bytes = read_all(place, &manifest, DOCUMENT_MAX).await.map_err(|e| from_oci(e, what))?;
-        let manifest: Manifest = parsed(&bytes)?;
-        let config = read_all(place, &manifest.config, DOCUMENT_MAX).await.map_err(|e| from_oci(e, what))?;
-        if manifest.config.media_type.as_str() == MEDIA_TYPE {
-            merge(&mut records, parsed::<Document>(&config)?.records(&manifest.layers)?);
-            found += 1;
-        } else if let Ok(config) = parsed::<ImageConfig>(&config)
-            && let Some(inline) = config.other.get(INLINE_FIELD)
-        {
-            let inline: Inline = serde_json::from_value(inline.clone()).map_err(not_understood)?;
-            merge(&mut records, inline.records(&manifest, &config.rootfs.diff_ids));
-            found += 1;
-        }
-    }
-    match found {
-        0 => Err(Error::new(ErrorKind::User, "there is an image or artifact, but no cache of cooper's in it")),
-        _ => Ok(records),
-    }
-}
-
-fn parsed<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(not_understood)
-}
-
-fn not_understood(error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::User, "the cache is not well formed").with_source(error)
+    format!("writing the cache to {}", to.place.shown())
 }
 
 fn warn(events: &dyn EventSink, message: String) {

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cooper_oci::{Body, Descriptor, Hasher};
+use cooper_oci::{Body, Descriptor, Digest, Hasher};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -46,6 +46,22 @@ struct Download {
 }
 
 impl Repository {
+    /// The length of a blob, as the registry says it.
+    pub(crate) async fn blob_size(&self, digest: &Digest) -> Result<u64> {
+        let call = |place: Repository| async move {
+            let url = place.url(&format!("blobs/{digest}")).await?;
+            let what = format!("look for blob {digest} of {}", place.name());
+            let call = Call::new(Method::HEAD, url, what, place.scopes(Access::Pull));
+            let response = place.registry.send(&call.header(ACCEPT_ENCODING, "identity")).await?;
+            let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+            length.ok_or_else(|| {
+                let what = format!("{} does not say how long blob {digest} is", place.registry.name);
+                Error::new(ErrorKind::Invalid, what)
+            })
+        };
+        self.first(call).await
+    }
+
     /// Opens a blob. The stream ends cleanly only if length and digest are right. A mirror that breaks off is followed by the
     /// next place, from the byte that was reached; one that turns out to have given wrong bytes is left out.
     pub(crate) async fn blob(&self, descriptor: &Descriptor) -> Result<Body> {

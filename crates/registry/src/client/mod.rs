@@ -13,6 +13,7 @@ mod place;
 mod referrers;
 mod repository;
 mod sending;
+mod service;
 mod tags;
 mod upload;
 mod web;
@@ -27,6 +28,7 @@ use reqwest::Method;
 
 pub use self::http::{HostTls, Proxies};
 pub use self::repository::{Mounts, Repository};
+pub use self::service::ServiceRequest;
 pub use self::web::{WebAnswer, WebRequest};
 
 use self::exchange::{Call, Registry};

@@ -45,6 +45,44 @@ pub struct WebAnswer {
 }
 
 impl WebAnswer {
+    pub(super) fn new(response: Response, client: &Client, host: String, what: String) -> Self {
+        Self { response, shared: client.shared.clone(), host, what }
+    }
+
+    /// The status, such as 200.
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The error that the answer stands for, if asking again may help.
+    pub(super) fn passing_fault(&self) -> Option<Error> {
+        let kind = match self.status() {
+            429 => ErrorKind::TooMany,
+            408 | 500 | 502 | 503 | 504 => ErrorKind::Retry,
+            _ => return None,
+        };
+        Some(self.refusal(kind))
+    }
+
+    /// An error for an answer that is of no use.
+    pub fn refused(&self) -> Error {
+        self.refusal(match self.status() {
+            401 => ErrorKind::Unauthorized,
+            403 => ErrorKind::Denied,
+            404 | 410 => ErrorKind::NotFound,
+            429 => ErrorKind::TooMany,
+            408 | 500 | 502 | 503 | 504 => ErrorKind::Retry,
+            _ => ErrorKind::Invalid,
+        })
+    }
+
+    fn refusal(&self, kind: ErrorKind) -> Error {
+        let words = self.response.status().canonical_reason().unwrap_or("unknown status").to_ascii_lowercase();
+        let after = retry_after(self.response.headers(), (self.shared.options.clock)());
+        let what = format!("cannot {}: {} answers {} {words}", self.what, self.host, self.status());
+        Error::new(kind, what).with_retry_after(after)
+    }
+
     /// Nothing changed since what the request named (304).
     pub fn is_unchanged(&self) -> bool {
         self.response.status() == StatusCode::NOT_MODIFIED
@@ -103,7 +141,7 @@ impl Client {
         let mut secret = authorization(&mut url, request)?;
         let home = Origin::of(&url);
         for _ in 0..=REDIRECTS_MAX {
-            let mut headers = headers(request)?;
+            let mut headers = headers_of(&request.headers)?;
             if let Some(secret) = &secret {
                 headers.insert(AUTHORIZATION, secret.clone());
             }
@@ -124,24 +162,13 @@ impl Client {
     fn answer(&self, response: Response, host: String, what: &str) -> Result<WebAnswer> {
         let status = response.status();
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
-            return Ok(WebAnswer { response, shared: self.shared.clone(), host, what: what.to_owned() });
+            return Ok(WebAnswer::new(response, self, host, what.to_owned()));
         }
-        let kind = match status.as_u16() {
-            401 => ErrorKind::Unauthorized,
-            403 => ErrorKind::Denied,
-            404 | 410 => ErrorKind::NotFound,
-            429 => ErrorKind::TooMany,
-            408 | 500 | 502 | 503 | 504 => ErrorKind::Retry,
-            _ => ErrorKind::Invalid,
-        };
-        let words = status.canonical_reason().unwrap_or("unknown status").to_ascii_lowercase();
-        let after = retry_after(response.headers(), (self.shared.options.clock)());
-        let what = format!("cannot {what}: {host} answers {} {words}", status.as_u16());
-        Err(Error::new(kind, what).with_retry_after(after))
+        Err(WebAnswer::new(response, self, host, what.to_owned()).refused())
     }
 }
 
-fn parse(text: &str) -> Result<Url> {
+pub(super) fn parse(text: &str) -> Result<Url> {
     let invalid = |why: &str| Error::new(ErrorKind::Invalid, format!("the address to fetch {why}"));
     let url = Url::parse(text).map_err(|e| invalid(&format!("is not a URL: {e}")))?;
     match url.scheme() {
@@ -150,9 +177,9 @@ fn parse(text: &str) -> Result<Url> {
     }
 }
 
-fn headers(request: &WebRequest) -> Result<HeaderMap> {
+pub(super) fn headers_of(given: &[(String, String)]) -> Result<HeaderMap> {
     let mut out = HeaderMap::new();
-    for (name, value) in &request.headers {
+    for (name, value) in given {
         let bad = |_| Error::new(ErrorKind::Invalid, format!("`{name}` is not a header"));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(()))?;
         out.insert(name, HeaderValue::from_str(value).map_err(|_| bad(()))?);
@@ -217,7 +244,7 @@ fn is_near(url: &Url) -> bool {
     }
 }
 
-fn silent(what: &str, host: &str) -> Error {
+pub(super) fn silent(what: &str, host: &str) -> Error {
     Error::new(ErrorKind::Retry, format!("failed to {what} at {host}: no answer in time"))
 }
 

@@ -1,8 +1,9 @@
 //! Takes a path apart. Whatever is not exactly one of the spec's paths, with a valid name in it, is refused here.
 
 use cooper_oci::{Digest, Reference};
+use hyper::Method;
 
-use super::answer::Refusal;
+use super::answer::{Refusal, digest_of};
 
 /// What a manifest is asked for by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,11 +12,51 @@ pub(super) enum Target {
     Digest(Digest),
 }
 
+impl Target {
+    pub(super) fn as_oci(&self) -> cooper_oci::Target<'_> {
+        match self {
+            Self::Tag(tag) => cooper_oci::Target::Tag(tag),
+            Self::Digest(digest) => cooper_oci::Target::Digest(digest),
+        }
+    }
+}
+
+/// What a request does to a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Action {
+    Pull,
+    /// Adds; taking an upload back is part of pushing.
+    Push,
+    /// Takes away what is there.
+    Delete,
+}
+
+impl Action {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
+
+    /// The word of token scopes and of rules.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The action of that name.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+}
+
 /// One of the spec's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// `/v2/`.
     Root,
+    /// `/v2/_catalog`: not of the spec, and everybody's.
+    Catalog,
     Blob {
         name: String,
         digest: Digest,
@@ -47,6 +88,9 @@ impl Route {
         if rest.is_empty() {
             return Ok(Self::Root);
         }
+        if rest == "_catalog" {
+            return Ok(Self::Catalog);
+        }
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return Ok(Self::Tags { name: check_name(name)? });
         }
@@ -60,8 +104,8 @@ impl Route {
         let (name, noun) = rest.rsplit_once('/').ok_or_else(nowhere)?;
         let name = check_name(name)?;
         match noun {
-            "blobs" => Ok(Self::Blob { name, digest: check_digest(last)? }),
-            "referrers" => Ok(Self::Referrers { name, digest: check_digest(last)? }),
+            "blobs" => Ok(Self::Blob { name, digest: digest_of(last)? }),
+            "referrers" => Ok(Self::Referrers { name, digest: digest_of(last)? }),
             "manifests" => Ok(Self::Manifest { name, target: check_target(last)? }),
             _ => Err(nowhere()),
         }
@@ -78,10 +122,19 @@ impl Route {
         Ok(Self::Upload { name, id: id.to_owned() })
     }
 
-    /// The repository, except at the root.
+    /// What a request of this method does here. A mount also pulls from the repository it names.
+    pub(super) fn action(&self, method: &Method) -> Action {
+        match (self, method) {
+            (_, &Method::GET | &Method::HEAD) if !matches!(self, Self::Upload { .. }) => Action::Pull,
+            (Self::Blob { .. } | Self::Manifest { .. }, &Method::DELETE) => Action::Delete,
+            _ => Action::Push,
+        }
+    }
+
+    /// The repository, except at the root and the catalog.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Self::Root => None,
+            Self::Root | Self::Catalog => None,
             Self::Blob { name, .. }
             | Self::Uploads { name }
             | Self::Upload { name, .. }
@@ -106,16 +159,20 @@ pub(super) fn is_name(name: &str) -> bool {
     name.bytes().all(plain) && format!("registry.invalid/{name}").parse::<Reference>().is_ok()
 }
 
-fn check_digest(text: &str) -> Result<Digest, Refusal> {
-    text.parse().map_err(|_| Refusal::new(400, "DIGEST_INVALID", "invalid digest"))
+pub(super) fn check_target(text: &str) -> Result<Target, Refusal> {
+    if text.contains(':') {
+        return digest_of(text).map(Target::Digest);
+    }
+    if is_tag(text) { Ok(Target::Tag(text.to_owned())) } else { Err(invalid_tag()) }
 }
 
-fn check_target(text: &str) -> Result<Target, Refusal> {
-    if text.contains(':') {
-        return check_digest(text).map(Target::Digest);
-    }
-    let ok = !text.contains('@') && format!("registry.invalid/x:{text}").parse::<Reference>().is_ok();
-    if ok { Ok(Target::Tag(text.to_owned())) } else { Err(Refusal::new(400, "MANIFEST_INVALID", "invalid tag")) }
+/// A tag by the spec's grammar.
+pub(super) fn is_tag(text: &str) -> bool {
+    !text.contains(['@', ':', '/']) && format!("registry.invalid/x:{text}").parse::<Reference>().is_ok()
+}
+
+pub(super) fn invalid_tag() -> Refusal {
+    Refusal::new(400, "MANIFEST_INVALID", "invalid tag")
 }
 
 #[cfg(test)]
@@ -129,6 +186,7 @@ mod tests {
         for (path, expect) in [
             ("/v2/".to_owned(), Route::Root),
             ("/v2".to_owned(), Route::Root),
+            ("/v2/_catalog".to_owned(), Route::Catalog),
             (format!("/v2/a/b/blobs/{digest}"), Route::Blob { name: name.clone(), digest: digest.clone() }),
             ("/v2/a/b/blobs/uploads/".to_owned(), Route::Uploads { name: name.clone() }),
             ("/v2/a/b/blobs/uploads/0af".to_owned(), Route::Upload { name: name.clone(), id: "0af".into() }),
@@ -144,6 +202,25 @@ mod tests {
             (format!("/v2/a/b/referrers/{digest}"), Route::Referrers { name, digest }),
         ] {
             assert_eq!(Route::parse(&path).unwrap(), expect, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_method_is_some_action() {
+        let digest = Digest::of(b"");
+        for (path, expect) in [
+            (format!("/v2/a/blobs/{digest}"), "GET pull, HEAD pull, PUT push, DELETE delete"),
+            ("/v2/a/manifests/x".to_owned(), "GET pull, HEAD pull, PUT push, DELETE delete"),
+            ("/v2/a/blobs/uploads/".to_owned(), "GET pull, POST push"),
+            ("/v2/a/blobs/uploads/0a".to_owned(), "GET push, PATCH push, PUT push, DELETE push"),
+            ("/v2/a/tags/list".to_owned(), "GET pull"),
+        ] {
+            let route = Route::parse(&path).unwrap();
+            for pair in expect.split(", ") {
+                let (method, action) = pair.split_once(' ').unwrap();
+                let found = route.action(&method.parse().unwrap());
+                assert_eq!(format!("{found:?}").to_lowercase(), action, "{method} {path}");
+            }
         }
     }
 

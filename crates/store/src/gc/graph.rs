@@ -1,4 +1,4 @@
-//! What refers to what: images and records to layers and blobs, layers to blobs. Counts references, so that removing one
+//! What refers to what: images and records to layers and blobs, layers and links to blobs. Counts references, so that removing one
 //! thing says what goes with it. Does not know files, nor which things should go.
 
 use std::collections::{HashMap, HashSet};
@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use crate::db::length;
 use crate::gc::contents::Contents;
 use crate::leases::Held;
+use crate::links;
 
 /// A layer and what it keeps.
 #[derive(Debug, Default)]
@@ -93,6 +94,7 @@ impl Graph {
         graph.records = records(c, is_current)?;
         graph.cache_mounts = cache_mounts(c)?;
         graph.hold(&held(c)?);
+        count_blobs(&mut graph.blobs, &links::linked(c)?);
         graph.count(keep_images);
         Ok(Some(graph))
     }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 
 use crate::blobs::forget_blob;
-use crate::{Error, ErrorKind, Result, Store, images_index};
+use crate::{Error, ErrorKind, Result, Store, images_index, links};
 use contents::Contents;
 use graph::Graph;
 use plan::{Limits, Plan};
@@ -149,16 +149,38 @@ impl Store {
         Ok(report)
     }
 
+    /// Removes blobs that lost a link and that nothing else needs; how many, and their bytes.
+    pub fn collect_unlinked(&self) -> Result<(usize, u64)> {
+        let _turn = self.named_lock("prune", true)?;
+        self.drop_dead_leases()?;
+        let lost = self.db().read(links::unlinked)?;
+        if lost.is_empty() {
+            return Ok((0, 0));
+        }
+        let plan = self.plan_with(&PruneOptions::default(), &|graph| Plan::of_blobs(graph, &lost))?;
+        self.db().write(|c| {
+            let mut statement = c.prepare_cached("DELETE FROM unlinked WHERE digest = ?1")?;
+            lost.iter().try_for_each(|digest| statement.execute([digest]).map(drop))
+        })?;
+        sweep::blobs(self)?;
+        Ok((plan.blobs.len(), plan.report.bytes))
+    }
+
     /// Chooses and removes rows of at most `limit` things; `true` when there is more to do.
     fn collect(&self, options: &PruneOptions, limit: usize) -> Result<(Report, bool)> {
-        let mut contents = HashMap::new();
         let limits = Limits { now: self.now(), free: self.tree().free_bytes(), count: limit };
         let mounts = sweep::cache_mount_sizes(self)?;
+        let plan = self.plan_with(options, &|graph| Plan::make(graph, &mounts, options, &limits))?;
+        Ok((plan.report, plan.more))
+    }
+
+    /// Chooses what goes and, unless this is a dry run, removes its rows.
+    fn plan_with(&self, options: &PruneOptions, choose: &dyn Fn(Graph) -> Plan) -> Result<Plan> {
+        let mut contents = HashMap::new();
         for _ in 0..ATTEMPTS {
             contents::of_images(self, &mut contents)?;
-            let plan = |c: &Connection| -> Result<Option<Plan>> {
-                Ok(self.graph(c, &contents, !options.all)?.map(|graph| Plan::make(graph, &mounts, options, &limits)))
-            };
+            let plan =
+                |c: &Connection| -> Result<Option<Plan>> { Ok(self.graph(c, &contents, !options.all)?.map(choose)) };
             let done = if options.dry_run {
                 self.db().read_with(plan)?
             } else {
@@ -172,7 +194,7 @@ impl Store {
                 })?
             };
             if let Some(plan) = done {
-                return Ok((plan.report, plan.more));
+                return Ok(plan);
             }
         }
         Err(Error::new(ErrorKind::Busy, "images kept appearing while the store was read"))
@@ -202,6 +224,7 @@ fn delete(c: &Connection, plan: &Plan) -> rusqlite::Result<()> {
         ("DELETE FROM layer_blobs WHERE layer = ?1", &plan.layers),
         ("DELETE FROM layers WHERE id = ?1", &plan.layers),
         ("DELETE FROM cache_mounts WHERE id = ?1", &plan.cache_mounts),
+        ("DELETE FROM cache_mount_copies WHERE id = ?1", &plan.cache_mounts),
     ] {
         let mut statement = c.prepare_cached(sql)?;
         ids.iter().try_for_each(|id| statement.execute([id]).map(drop))?;

@@ -69,6 +69,21 @@ impl Plan {
         plan
     }
 
+    /// Those of these blobs that nothing refers to.
+    pub(crate) fn of_blobs(mut graph: Graph, digests: &[String]) -> Self {
+        let mut plan = Self::default();
+        for digest in digests {
+            if graph.blobs.get(digest).is_none_or(|blob| blob.refs > 0) {
+                continue;
+            }
+            let mut freed = Freed::default();
+            graph.drop_blob(digest, &mut freed);
+            plan.report.add(Kind::Blob, digest, freed.bytes);
+            plan.blobs.append(&mut freed.blobs);
+        }
+        plan
+    }
+
     fn take(&mut self, graph: &mut Graph, candidate: &Candidate, mounts: &HashMap<String, u64>) -> u64 {
         let mut freed = Freed::default();
         match candidate.kind {

@@ -35,7 +35,7 @@ pub(crate) fn sweep(store: &Store, options: &PruneOptions, report: &mut Report) 
 }
 
 /// Blob files without rows. Their bytes were counted when the rows went.
-fn blobs(store: &Store) -> Result<()> {
+pub(crate) fn blobs(store: &Store) -> Result<()> {
     let known = ids(store, "SELECT digest FROM blobs")?;
     let files: Vec<_> = store.blob_files()?.into_iter().filter(|(digest, _)| !known.contains(digest)).collect();
     for batch in files.chunks(BATCH) {

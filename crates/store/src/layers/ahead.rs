@@ -12,7 +12,7 @@ const WAITING: usize = 8;
 
 /// Runs `user` on a reader that is fed from `source` by a thread of its own. An error of the source, the one at its end
 /// too, is read where it stands.
-pub(super) fn read_ahead<T>(source: impl Read + Send, user: impl FnOnce(&mut Ahead) -> T) -> T {
+pub(crate) fn read_ahead<T>(source: impl Read + Send, user: impl FnOnce(&mut Ahead) -> T) -> T {
     std::thread::scope(|scope| {
         let (sender, blocks) = sync_channel(WAITING);
         // Without the thread nothing is sent, which the reader tells from an end.
@@ -38,7 +38,7 @@ fn feed(mut source: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) {
 
 /// The reader's end.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(crate) struct Ahead {
     blocks: Receiver<io::Result<Vec<u8>>>,
     block: Vec<u8>,
     at: usize,

@@ -20,7 +20,7 @@ use crate::root::{FileKind, Inode, attributes, names, refused};
 use crate::{Error, ErrorKind, Listing, ListingBuilder, Result};
 
 /// Levels of directories: PATH_MAX allows no more.
-const MAX_DEPTH: usize = 2048;
+pub(crate) const MAX_DEPTH: usize = 2048;
 /// Attributes that describe this host, not the file.
 const HOST_ATTRIBUTES: [&[u8]; 1] = [b"security.selinux"];
 
@@ -105,7 +105,7 @@ impl Scan<'_> {
     }
 }
 
-fn open(dir: BorrowedFd<'_>, name: &OsStr, inode: &Inode) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open(dir: BorrowedFd<'_>, name: &OsStr, inode: &Inode) -> rustix::io::Result<OwnedFd> {
     let how = match inode.kind {
         FileKind::File => OFlags::RDONLY | OFlags::NONBLOCK,
         FileKind::Dir => OFlags::RDONLY | OFlags::DIRECTORY,

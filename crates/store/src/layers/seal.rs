@@ -14,7 +14,7 @@ use super::scan::{self, Sealing, Visit};
 use super::{ROOT, fs_of, has, rows};
 use crate::{BlobWriter, Error, LayerId, ListingBuilder, Result, Store};
 
-pub(super) type Sink = LayerWriter<BlobWriter>;
+pub(crate) type Sink = LayerWriter<BlobWriter>;
 
 pub(super) fn media_type(compression: Compression) -> &'static str {
     match compression {
@@ -39,13 +39,13 @@ impl Store {
         }
     }
 
-    pub(super) fn layer_sink(&self, compression: Compression) -> Result<Sink> {
+    pub(crate) fn layer_sink(&self, compression: Compression) -> Result<Sink> {
         let pieces = Arc::new(StorePieces(self.clone()));
         Ok(LayerWriter::new(self.blob_writer_unhashed()?, compression, Some(pieces))?)
     }
 
     /// Publishes a blob that was written, with its pieces.
-    pub(super) fn publish_layer_blob(&self, sink: Sink, compression: Compression) -> Result<(Descriptor, LayerSums)> {
+    pub(crate) fn publish_layer_blob(&self, sink: Sink, compression: Compression) -> Result<(Descriptor, LayerSums)> {
         let (blob, sums) = sink.finish()?;
         blob.commit_known(&sums.digest, sums.size)?;
         super::pieces::insert(self, &sums)?;

@@ -21,7 +21,7 @@ const MAX_THREADS: usize = 8;
 
 /// What unpacking a layer may come to. Files of zeros are real (databases, disk images) and zstd packs them 20,000:1, so
 /// the ratio counts only for layers larger than almost all; a small bomb ends at this size, or on a full disk before.
-pub(super) const LIMITS: Limits = Limits { bytes: 1 << 40, free: 8 << 30, ratio: 1000 };
+pub(crate) const LIMITS: Limits = Limits { bytes: 1 << 40, free: 8 << 30, ratio: 1000 };
 
 /// Layers as directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,6 +80,20 @@ impl Store {
         }
         let diff_id = self.known_diff_id(id)?;
         self.with_blob(id, |tar| self.unpack_from(id, &diff_id, tar))
+    }
+
+    /// The layer whose tar has this digest, as a directory; `tar` is read unless it has one.
+    ///
+    /// # Errors
+    /// The tar has another digest, or does not unpack by itself.
+    pub fn unpack_tar(&self, diff_id: &Digest, tar: impl Read + Send) -> Result<LayerId> {
+        let id = LayerId::diff(diff_id);
+        let _lock = self.named_lock(&format!("layer {id}"), true)?;
+        if !self.is_unpacked(&id)? {
+            self.unpack_from(&id, diff_id, tar)?;
+        }
+        rows::insert_known(self, &id, diff_id)?;
+        Ok(id)
     }
 
     /// Unpacks a layer by itself; the caller holds its lock. Of a layer that needs its chain only the listing is kept.

@@ -48,10 +48,15 @@ impl Listing {
 
     /// Reads the file form; anything but what [`Listing::encode`] writes is [`ErrorKind::Corrupt`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::decode_within(bytes, MAX_TEXT)
+    }
+
+    /// As [`Listing::decode`], for bytes from elsewhere: at most `limit` bytes of text.
+    pub fn decode_within(bytes: &[u8], limit: u64) -> Result<Self> {
         let mut text = Vec::new();
         let decoder = zstd::Decoder::new(bytes).map_err(|_| corrupt("is not zstd"))?;
-        decoder.take(MAX_TEXT + 1).read_to_end(&mut text).map_err(|_| corrupt("is not whole"))?;
-        if text.len() as u64 > MAX_TEXT {
+        decoder.take(limit.saturating_add(1)).read_to_end(&mut text).map_err(|_| corrupt("is not whole"))?;
+        if text.len() as u64 > limit {
             return Err(corrupt("is too long"));
         }
         let body = checked(&text)?;

@@ -21,7 +21,7 @@ const FILE_MAX: u64 = 1 << 20;
 /// How archives are reached.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    /// The host's own mirrors by suite; none when the file declares its sources.
+    /// Mirrors by suite: those the file declares, else the host's own.
     pub(crate) mirrors: BTreeMap<String, Vec<String>>,
     /// Proxies: apt's, else the environment's.
     pub(crate) proxies: Proxies,
@@ -31,14 +31,19 @@ pub(crate) struct Routes {
 pub(crate) fn routes(at: &Surroundings, manifest: &Manifest) -> CommandResult<Routes> {
     let root = root(at);
     let proxies = proxies(at, &config(&root)?);
-    let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let own = if manifest.sources.is_empty() { sources(&root)? } else { Vec::new() };
-    for source in own {
-        for suite in source.suites {
-            mirrors.entry(suite).or_default().extend(source.uris.iter().cloned());
+    Ok(Routes { mirrors: mirrors(manifest, &own), proxies })
+}
+
+fn mirrors(manifest: &Manifest, own: &[AptSource]) -> BTreeMap<String, Vec<String>> {
+    let declared = manifest.sources.iter().map(|source| (&source.uris, &source.suites));
+    let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (uris, suites) in declared.chain(own.iter().map(|source| (&source.uris, &source.suites))) {
+        for suite in suites {
+            out.entry(suite.clone()).or_default().extend(uris.iter().cloned());
         }
     }
-    Ok(Routes { mirrors, proxies })
+    out
 }
 
 /// The archives of a declared file, or the host's when it names none. With `optional`, a host that has none is no error.
@@ -160,7 +165,17 @@ fn host_suite() -> CommandResult<String> {
 
 #[cfg(test)]
 mod tests {
+    use cooper_base::manifest::Source;
+
     use super::*;
+
+    #[test]
+    fn every_address_of_a_declared_archive_may_have_its_packages() {
+        let uris = vec!["http://mirror".to_owned(), "http://snapshot".to_owned()];
+        let source = Source { uris: uris.clone(), suites: vec!["one".into(), "two".into()], ..Source::default() };
+        let manifest = Manifest { sources: vec![source], ..Manifest::default() };
+        assert_eq!(mirrors(&manifest, &[]), BTreeMap::from([("one".into(), uris.clone()), ("two".into(), uris)]));
+    }
 
     #[test]
     fn files_are_found_as_apt_finds_them() {

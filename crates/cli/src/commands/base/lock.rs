@@ -120,7 +120,7 @@ pub(crate) fn write(lock: &Lock, path: &Path) -> CommandResult {
     lock.write(path)?;
     let counts = lock.packages.iter().map(|(architecture, packages)| {
         let bytes = packages.iter().map(|package| package.size).sum();
-        format!("{} packages for {architecture} ({})", packages.len(), human::size(bytes))
+        format!("{} for {architecture} ({})", human::counted(packages.len(), "package"), human::size(bytes))
     });
     output::note(&format!("locked {} in {}", counts.collect::<Vec<_>>().join(", "), path.display()));
     Ok(())

@@ -4,8 +4,9 @@
 
 mod annotation;
 mod bases;
-mod caches;
+pub(crate) mod caches;
 mod exports;
+mod object_caches;
 mod outcome;
 mod request;
 mod unsupported;
@@ -137,11 +138,13 @@ pub(crate) struct Build {
     #[arg(long = "ssh", value_name = "AGENT")]
     pub(crate) ssh: Vec<String>,
 
-    /// Cache to ask after the store: an image's name, or `type=registry|local,ref=..|src=..`
+    /// Cache to ask after the store: an image's name, or `type=registry|local|s3|gha,..`; its cache mounts are restored
+    /// before a step uses them
     #[arg(long = "cache-from", value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
 
-    /// Cache to write after the build: `type=registry|local|inline,ref=..|dest=..,mode=min|max`
+    /// Cache to write after the build: `type=registry|local|inline|s3|gha,..,mode=min|max`, with cache mounts
+    /// `,mounts=all|ID[,ID..]`
     #[arg(long = "cache-to", value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
 

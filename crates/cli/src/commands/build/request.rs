@@ -67,8 +67,12 @@ pub(super) fn make(
         jobs: args.jobs.map_or_else(default_jobs, std::num::NonZeroUsize::get),
         timestamps: timestamps(args.timestamps),
         epoch,
-        cache_from: args.cache_from.iter().map(|text| caches::cache_from(text)).collect::<CommandResult<_>>()?,
-        cache_to: args.cache_to.iter().map(|text| caches::cache_to(text)).collect::<CommandResult<_>>()?,
+        cache_from: args
+            .cache_from
+            .iter()
+            .map(|text| caches::cache_from(text, environment))
+            .collect::<CommandResult<_>>()?,
+        cache_to: args.cache_to.iter().map(|text| caches::cache_to(text, environment)).collect::<CommandResult<_>>()?,
         context_key,
     };
     check_names(args, &request)?;
@@ -295,7 +299,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_words() {
         for (flags, expect) in [
-            (&["--cache-to", "type=s3"][..], "of type s3 is not supported yet"),
+            (&["--cache-to", "type=azblob"][..], "of type azblob is not supported yet"),
             (&["--cache-from=A"], "`A` is not the name of an image"),
             (&["--provenance=mode=max"], "--provenance is not supported yet\nhint: leave it out"),
             (&["--sbom"], "--sbom is not supported yet"),

@@ -1,0 +1,622 @@
+//! A pull-through cache: a [`Backend`] that fetches from an upstream registry what it does not have, keeps it, and serves what
+//! it has when upstream fails.
+//!
+//! - A digest that is here is never asked for again. A tag is believed for a while, then compared with upstream's.
+//! - A blob is sent on while it comes, once for all who want it; it is kept only if its bytes are the digest's.
+//! - What upstream does not have is not here either, except while upstream gives no answer at all.
+//! - Nothing is pushed here.
+
+mod flight;
+mod memory;
+mod room;
+mod shelf;
+mod upstream;
+
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cooper_oci::{Algorithm, Body, Descriptor, Digest, Target};
+use futures::StreamExt;
+use tokio::sync::{Mutex, MutexGuard};
+use url::Url;
+
+use self::flight::{Flight, Flights, State};
+use self::memory::Memory;
+use self::room::Room;
+use self::shelf::Shelf;
+pub use self::upstream::Notes;
+use self::upstream::{Failure, Upstream};
+use super::{Backend, Document, Part, Refusal, StoredManifest, Upload};
+use crate::{Client, Error, ErrorKind, Result as ClientResult};
+
+/// Tags whose digest is remembered.
+const TAGS_MAX: usize = 100_000;
+/// Blobs whose length is remembered.
+const SIZES_MAX: usize = 100_000;
+/// Lists that are remembered; one may have 200,000 names.
+const LISTS_MAX: usize = 32;
+/// Locks that requests for one tag or manifest take turns at.
+const TURNS: usize = 64;
+/// Names listed at once when the books are opened.
+const NAMES: usize = 1000;
+
+/// How a [`Proxy`] behaves.
+#[derive(Clone)]
+pub struct ProxyOptions {
+    /// How long a tag, or a list, is believed without asking upstream.
+    pub ttl: Duration,
+    /// Bytes that are kept; what was least recently used goes first. Everything is kept without.
+    pub max_size: Option<u64>,
+    /// Registries besides upstream whose images may be asked for by `?ns=`: those that upstream is a mirror of.
+    pub names: Vec<String>,
+    /// Where blobs are while they come; on the file system of the backend.
+    pub spool: PathBuf,
+    /// Told when upstream fails and when it answers again, and what could not be kept.
+    pub notes: Notes,
+}
+
+impl std::fmt::Debug for ProxyOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxyOptions").field("ttl", &self.ttl).field("max_size", &self.max_size).finish_non_exhaustive()
+    }
+}
+
+/// A registry by its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamAddress {
+    /// As in the name of an image: `docker.io`, `registry.example:5000`.
+    pub registry: String,
+    /// By plain HTTP.
+    pub plain_http: bool,
+}
+
+impl std::str::FromStr for UpstreamAddress {
+    type Err = Error;
+
+    /// `https://HOST[:PORT]`, `http://HOST[:PORT]` or the registry as in the name of an image.
+    fn from_str(text: &str) -> ClientResult<Self> {
+        let invalid = |why: &str| {
+            Error::new(ErrorKind::Invalid, format!("`{text}` is no address of a registry: {why}"))
+                .with_hint("such as https://registry-1.docker.io or docker.io")
+        };
+        let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        let url = Url::parse(&full).map_err(|e| invalid(&e.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid("it is neither http nor https"));
+        }
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid("it has more than a host and a port"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(invalid("log in with `cooper login` instead of writing a password here"));
+        }
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("it has no host"))?;
+        let registry = match (host, url.port()) {
+            ("registry-1.docker.io" | "index.docker.io" | "registry.hub.docker.com", None) => "docker.io".to_owned(),
+            (host, Some(port)) => format!("{host}:{port}"),
+            (host, None) => host.to_owned(),
+        };
+        Ok(Self { registry, plain_http: url.scheme() == "http" })
+    }
+}
+
+/// A pull-through cache of one registry. Clones are the same cache.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shelf: Shelf,
+    upstream: Upstream,
+    options: ProxyOptions,
+    flights: Flights,
+    room: Room,
+    /// Digests of tags, as upstream said.
+    tags: Memory<Digest>,
+    /// Lengths of blobs, as manifests say.
+    sizes: Memory<u64>,
+    names: Memory<Vec<String>>,
+    statements: Memory<Vec<Descriptor>>,
+    turns: Vec<Mutex<()>>,
+}
+
+impl Proxy {
+    /// A cache of `registry`, reached by `client`, in `backend`. Looks at what `backend` has of it.
+    ///
+    /// # Errors
+    /// The backend cannot be read.
+    pub async fn open(
+        backend: Arc<dyn Backend>,
+        client: Client,
+        registry: &str,
+        options: ProxyOptions,
+    ) -> Result<Self, Refusal> {
+        let inner = Inner {
+            shelf: Shelf::new(backend, registry),
+            upstream: Upstream::new(client, registry.to_owned(), options.notes.clone()),
+            options,
+            flights: Flights::default(),
+            room: Room::default(),
+            tags: Memory::new(TAGS_MAX),
+            sizes: Memory::new(SIZES_MAX),
+            names: Memory::new(LISTS_MAX),
+            statements: Memory::new(TAGS_MAX / 100),
+            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
+        };
+        inner.open_books().await?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+fn read_only(registry: &str) -> Refusal {
+    Refusal::new(405, "UNSUPPORTED", format!("this is a cache of {registry}: push there"))
+}
+
+impl Inner {
+    fn say(&self, text: &str) {
+        (self.options.notes)(text);
+    }
+
+    /// One request at a time for a thing of a repository: who comes later finds what the first one brought.
+    async fn turn(&self, name: &str, thing: &str) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        (name, thing).hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or_default();
+        self.turns[at].lock().await
+    }
+
+    async fn by_digest(&self, name: &str, digest: &Digest) -> Result<Option<StoredManifest>, Refusal> {
+        if let Some(manifest) = self.shelf.manifest(name, Target::Digest(digest)).await? {
+            return Ok(Some(self.used(name, manifest)));
+        }
+        let thing = digest.to_string();
+        let _turn = self.turn(name, &thing).await;
+        if let Some(manifest) = self.shelf.manifest(name, Target::Digest(digest)).await? {
+            return Ok(Some(self.used(name, manifest)));
+        }
+        let asked = self
+            .upstream
+            .ask(name, &thing, |repository| async move { repository.manifest(Target::Digest(digest)).await });
+        match asked.await {
+            Ok((descriptor, bytes)) => Ok(Some(self.keep(name, &[], stored(descriptor, bytes)).await)),
+            Err(Failure::Unknown) => Ok(None),
+            Err(Failure::Refused(refusal) | Failure::Fails(refusal)) => Err(refusal),
+        }
+    }
+
+    async fn by_tag(&self, name: &str, tag: &str) -> Result<Option<StoredManifest>, Refusal> {
+        if let Some(manifest) = self.believed(name, tag).await? {
+            return Ok(Some(manifest));
+        }
+        let _turn = self.turn(name, tag).await;
+        if let Some(manifest) = self.believed(name, tag).await? {
+            return Ok(Some(manifest));
+        }
+        let kept = self.shelf.manifest(name, Target::Tag(tag)).await?;
+        match self.compare(name, tag, kept.as_ref()).await {
+            Ok(found) => {
+                let is_kept = kept.is_some_and(|kept| kept.digest == found.digest);
+                let found = if is_kept { found } else { self.keep(name, &[tag.to_owned()], found).await };
+                self.tags.put(name, tag, found.digest.clone());
+                Ok(Some(self.used(name, found)))
+            }
+            Err(Failure::Unknown) => {
+                self.tags.forget(name, tag);
+                if kept.is_some() {
+                    // What this registry may not delete was not brought by this cache.
+                    let _ = self.shelf.delete_manifest(name, Target::Tag(tag)).await;
+                }
+                Ok(None)
+            }
+            Err(Failure::Refused(refusal)) => Err(refusal),
+            Err(Failure::Fails(refusal)) => kept.map(|kept| Some(self.used(name, kept))).ok_or(refusal),
+        }
+    }
+
+    /// The manifest of a tag that was compared with upstream's a short while ago.
+    async fn believed(&self, name: &str, tag: &str) -> Result<Option<StoredManifest>, Refusal> {
+        let Some(digest) = self.tags.get(name, tag, self.options.ttl) else { return Ok(None) };
+        let found = self.shelf.manifest(name, Target::Digest(&digest)).await?;
+        Ok(found.map(|manifest| self.used(name, manifest)))
+    }
+
+    /// What a tag stands for upstream, which is asked for no more than its digest if that is the one of `kept`.
+    async fn compare(&self, name: &str, tag: &str, kept: Option<&StoredManifest>) -> Result<StoredManifest, Failure> {
+        if let Some(kept) = kept {
+            let resolved =
+                self.upstream.ask_briefly(name, tag, |repository| async move { repository.resolve().await }).await?;
+            if resolved.digest == kept.digest {
+                return Ok(kept.clone());
+            }
+        }
+        let asked =
+            self.upstream.ask(name, tag, |repository| async move { repository.manifest(Target::Tag(tag)).await });
+        let (descriptor, bytes) = asked.await?;
+        Ok(stored(descriptor, bytes))
+    }
+
+    /// Keeps a manifest that the client proved. It is served even if it cannot be kept.
+    async fn keep(&self, name: &str, tags: &[String], manifest: StoredManifest) -> StoredManifest {
+        // Its parts come when they are asked for.
+        if let Err(refusal) = self.shelf.put_manifest(name, tags, &manifest, &[]).await {
+            self.cannot_keep(&format!("manifest {}", manifest.digest), &refusal);
+        }
+        let manifest = self.used(name, manifest);
+        self.make_room().await;
+        manifest
+    }
+
+    fn cannot_keep(&self, what: &str, refusal: &Refusal) {
+        let why = refusal.cause().unwrap_or_else(|| refusal.message());
+        self.say(&format!("cannot keep {what}: {why}"));
+    }
+
+    /// Notes the use of a manifest, and the lengths that it tells.
+    fn used(&self, name: &str, manifest: StoredManifest) -> StoredManifest {
+        let entry = (name.to_owned(), manifest.digest.clone());
+        self.room.used(&entry, manifest.bytes.len() as u64, || {
+            let blobs = blobs(&manifest);
+            blobs.iter().for_each(|blob| self.sizes.put(name, &blob.digest.to_string(), blob.size));
+            blobs.into_iter().map(|blob| blob.digest).chain(children(&manifest)).collect()
+        });
+        manifest
+    }
+
+    /// Takes away what was least recently used until there is no more than is allowed.
+    async fn make_room(&self) {
+        let Some(max) = self.options.max_size else { return };
+        while self.room.total() > max {
+            let Some(gone) = self.room.evict() else { return };
+            let (name, digest) = &gone.entry;
+            // What was not brought by this cache stays, and is counted no more.
+            let _ = self.shelf.delete_manifest(name, Target::Digest(digest)).await;
+            for blob in &gone.blobs {
+                let _ = self.shelf.delete_blob(name, blob).await;
+            }
+        }
+    }
+
+    /// Counts what is here already.
+    async fn open_books(&self) -> Result<(), Refusal> {
+        let mut after: Option<String> = None;
+        loop {
+            let names = self.shelf.repositories(after.as_deref(), NAMES).await?;
+            for name in &names {
+                self.open_book(name).await?;
+            }
+            match names.last() {
+                Some(last) if names.len() == NAMES => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn open_book(&self, name: &str) -> Result<(), Refusal> {
+        let mut after: Option<String> = None;
+        loop {
+            let tags = self.shelf.tags(name, after.as_deref(), NAMES).await?.unwrap_or_default();
+            for tag in &tags {
+                let Some(manifest) = self.shelf.manifest(name, Target::Tag(tag)).await? else { continue };
+                for child in children(&manifest) {
+                    let Some(child) = self.shelf.manifest(name, Target::Digest(&child)).await? else { continue };
+                    self.count(name, child).await?;
+                }
+                self.count(name, manifest).await?;
+            }
+            match tags.last() {
+                Some(last) if tags.len() == NAMES => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn count(&self, name: &str, manifest: StoredManifest) -> Result<(), Refusal> {
+        let manifest = self.used(name, manifest);
+        for blob in blobs(&manifest) {
+            if let Some(size) = self.shelf.blob_size(name, &blob.digest).await? {
+                self.room.came(&blob.digest, size);
+            }
+        }
+        Ok(())
+    }
+
+    /// The length of a blob that is not here: as a manifest says, else as upstream says.
+    async fn size(&self, name: &str, digest: &Digest) -> Result<Option<u64>, Refusal> {
+        let thing = digest.to_string();
+        if let Some(size) = self.sizes.get(name, &thing, Duration::MAX) {
+            return Ok(Some(size));
+        }
+        let asked = self.upstream.ask(name, &thing, |repository| async move { repository.blob_size(digest).await });
+        match asked.await {
+            Ok(size) => {
+                self.sizes.put(name, &thing, size);
+                Ok(Some(size))
+            }
+            Err(Failure::Unknown) => Ok(None),
+            Err(Failure::Refused(refusal) | Failure::Fails(refusal)) => Err(refusal),
+        }
+    }
+
+    /// Brings the blob of a flight; from here, if it came in between.
+    async fn fetch(&self, flight: &Flight, name: &str, digest: &Digest) -> Result<bool, State> {
+        let size = flight.size();
+        let failed = |refusal| State::Failed(Some(refusal));
+        let kept = self.shelf.open_blob(name, digest, 0..size).await.map_err(failed)?;
+        let is_kept = kept.is_some();
+        let mut body = match kept {
+            Some(body) => body,
+            None => self.open_upstream(name, digest, size).await?,
+        };
+        flight.set(State::Coming(0));
+        let broken = |why: String| {
+            self.say(&format!("the download of {digest} for {name} ends: {why}"));
+            State::Failed(Some(Refusal::new(502, "UNKNOWN", "the download from upstream failed")))
+        };
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| broken(error.to_string()))?;
+            flight.write(chunk).await.map_err(|error| broken(error.to_string()))?;
+        }
+        Ok(is_kept)
+    }
+
+    /// A stream that ends well only if its bytes are the digest's.
+    async fn open_upstream(&self, name: &str, digest: &Digest, size: u64) -> Result<Body, State> {
+        let descriptor = Descriptor::new("application/octet-stream", digest.clone(), size);
+        let thing = digest.to_string();
+        let asked = self.upstream.ask(name, &thing, |repository| async move { repository.blob(&descriptor).await });
+        asked.await.map_err(|failure| match failure {
+            Failure::Unknown => State::Failed(None),
+            Failure::Refused(refusal) | Failure::Fails(refusal) => State::Failed(Some(refusal)),
+        })
+    }
+
+    async fn fly(&self, flight: Arc<Flight>, name: &str, digest: &Digest) {
+        let ended = tokio::select! {
+            ended = self.fetch(&flight, name, digest) => ended,
+            () = flight.abandoned() => Err(State::Failed(None)),
+        };
+        match ended {
+            Ok(is_kept) => {
+                flight.set(State::Proved);
+                if !is_kept && let Err(refusal) = self.land(&flight, name, digest).await {
+                    self.cannot_keep(&format!("blob {digest}"), &refusal);
+                }
+                self.flights.end(&flight);
+                self.make_room().await;
+            }
+            Err(state) => {
+                self.flights.end(&flight);
+                flight.set(state);
+            }
+        }
+    }
+
+    /// Puts a blob that is proved onto the shelf.
+    async fn land(&self, flight: &Arc<Flight>, name: &str, digest: &Digest) -> Result<(), Refusal> {
+        let mut upload = self.shelf.upload(name, digest.algorithm()).await?;
+        let mut body = flight.whole();
+        while let Some(chunk) = body.next().await {
+            upload.write(chunk.map_err(Refusal::internal)?).await?;
+        }
+        upload.commit(digest).await?;
+        self.room.came(digest, flight.size());
+        Ok(())
+    }
+
+    /// Takes a blob over from another repository of this cache, once upstream says that this one has it too.
+    async fn mount(&self, name: &str, digest: &Digest) -> Result<bool, Refusal> {
+        for holder in self.shelf.holders(digest).await? {
+            if self.shelf.mount_blob(&holder, name, digest).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A list that upstream gives, remembered for a while; `None` when upstream gives no answer.
+    async fn list<T: Clone, F>(
+        &self,
+        memory: &Memory<Vec<T>>,
+        name: &str,
+        thing: &str,
+        ask: impl FnOnce(crate::Repository) -> F,
+    ) -> Result<Option<Vec<T>>, Refusal>
+    where
+        F: Future<Output = ClientResult<Vec<T>>>,
+    {
+        let _turn = self.turn(name, thing).await;
+        if let Some(known) = memory.get(name, thing, self.options.ttl) {
+            return Ok(Some(known));
+        }
+        match self.upstream.ask_briefly(name, thing, ask).await {
+            Ok(found) => {
+                memory.put(name, thing, found.clone());
+                Ok(Some(found))
+            }
+            Err(Failure::Unknown) => Ok(Some(Vec::new())),
+            Err(Failure::Refused(refusal)) => Err(refusal),
+            Err(Failure::Fails(_)) => Ok(None),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Proxy {
+    /// What is here: most registries do not tell what they have.
+    async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Refusal> {
+        self.inner.shelf.repositories(after, limit).await
+    }
+
+    async fn tags(&self, name: &str, after: Option<&str>, limit: usize) -> Result<Option<Vec<String>>, Refusal> {
+        let (inner, name) = (&self.inner, &*self.inner.upstream.canonical(name));
+        let ask = |repository: crate::Repository| async move {
+            let mut tags = repository.tags().await?;
+            tags.sort_unstable();
+            Ok(tags)
+        };
+        match inner.list(&inner.names, name, "tags/list", ask).await? {
+            Some(tags) if tags.is_empty() => Ok(None),
+            Some(tags) => {
+                let start = after.map_or(0, |after| tags.partition_point(|tag| tag.as_str() <= after));
+                Ok(Some(tags.into_iter().skip(start).take(limit).collect()))
+            }
+            None => inner.shelf.tags(name, after, limit).await,
+        }
+    }
+
+    async fn manifest(&self, name: &str, target: Target<'_>) -> Result<Option<StoredManifest>, Refusal> {
+        let name = self.inner.upstream.canonical(name);
+        match target {
+            Target::Digest(digest) => self.inner.by_digest(&name, digest).await,
+            Target::Tag(tag) => self.inner.by_tag(&name, tag).await,
+        }
+    }
+
+    async fn put_manifest(&self, _: &str, _: &[String], _: &StoredManifest, _: &[Part]) -> Result<(), Refusal> {
+        Err(read_only(self.inner.upstream.registry()))
+    }
+
+    async fn delete_manifest(&self, _: &str, _: Target<'_>) -> Result<bool, Refusal> {
+        Err(read_only(self.inner.upstream.registry()))
+    }
+
+    async fn referrers(&self, name: &str, subject: &Digest) -> Result<Vec<Descriptor>, Refusal> {
+        let (inner, name) = (&self.inner, &*self.inner.upstream.canonical(name));
+        let ask = |repository: crate::Repository| async move { repository.referrers(subject, None).await };
+        match inner.list(&inner.statements, name, &format!("referrers/{subject}"), ask).await? {
+            Some(found) => Ok(found),
+            None => inner.shelf.referrers(name, subject).await,
+        }
+    }
+
+    async fn blob_size(&self, name: &str, digest: &Digest) -> Result<Option<u64>, Refusal> {
+        let name = &*self.inner.upstream.canonical(name);
+        if let Some(size) = self.inner.shelf.blob_size(name, digest).await? {
+            return Ok(Some(size));
+        }
+        match self.inner.flights.size(&(name.to_owned(), digest.clone())) {
+            Some(size) => Ok(Some(size)),
+            None => self.inner.size(name, digest).await,
+        }
+    }
+
+    async fn open_blob(&self, name: &str, digest: &Digest, range: Range<u64>) -> Result<Option<Body>, Refusal> {
+        let (inner, name) = (&self.inner, &*self.inner.upstream.canonical(name));
+        if let Some(body) = inner.shelf.open_blob(name, digest, range.clone()).await? {
+            return Ok(Some(body));
+        }
+        let key = (name.to_owned(), digest.clone());
+        if let Some(reader) = inner.flights.join(&key) {
+            return reader.open(range).await;
+        }
+        let Some(size) = inner.size(name, digest).await? else { return Ok(None) };
+        if inner.mount(name, digest).await?
+            && let Some(body) = inner.shelf.open_blob(name, digest, range.clone()).await?
+        {
+            return Ok(Some(body));
+        }
+        let spool = inner.options.spool.clone();
+        let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(spool)).await;
+        let file = file.map_err(Refusal::internal)?.map_err(Refusal::internal)?;
+        let (reader, flight) = inner.flights.start(key, size, file);
+        if let Some(flight) = flight {
+            let inner = inner.clone();
+            tokio::spawn(async move {
+                let (name, digest) = flight.key();
+                inner.fly(flight.clone(), name, digest).await;
+            });
+        }
+        reader.open(range).await
+    }
+
+    async fn holders(&self, _: &Digest) -> Result<Vec<String>, Refusal> {
+        Ok(Vec::new())
+    }
+
+    async fn mount_blob(&self, _: &str, _: &str, _: &Digest) -> Result<bool, Refusal> {
+        Err(read_only(self.inner.upstream.registry()))
+    }
+
+    async fn delete_blob(&self, _: &str, _: &Digest) -> Result<bool, Refusal> {
+        Err(read_only(self.inner.upstream.registry()))
+    }
+
+    async fn upload(&self, _: &str, _: Algorithm) -> Result<Box<dyn Upload>, Refusal> {
+        Err(read_only(self.inner.upstream.registry()))
+    }
+
+    async fn ready(&self) -> Result<(), Refusal> {
+        self.inner.shelf.ready().await
+    }
+
+    fn kept(&self) -> Option<&dyn Backend> {
+        Some(&self.inner.shelf)
+    }
+
+    fn serves(&self, registry: &str) -> bool {
+        registry == self.inner.upstream.registry() || self.inner.options.names.iter().any(|name| name == registry)
+    }
+
+    fn warning(&self) -> Option<String> {
+        let fails = self.inner.upstream.fails();
+        fails.then(|| format!("{} gives no answer; what is kept is served", self.inner.upstream.registry()))
+    }
+}
+
+fn stored(descriptor: Descriptor, bytes: bytes::Bytes) -> StoredManifest {
+    StoredManifest { digest: descriptor.digest, media_type: descriptor.media_type, bytes }
+}
+
+/// Config and layers of an image.
+fn blobs(manifest: &StoredManifest) -> Vec<Descriptor> {
+    match Document::of(manifest) {
+        Some(Document::Manifest(document)) => std::iter::once(document.config)
+            .chain(document.layers.into_iter().filter(|layer| layer.urls.is_empty()))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The manifests of an index.
+fn children(manifest: &StoredManifest) -> Vec<Digest> {
+    match Document::of(manifest) {
+        Some(Document::Index(index)) => index.manifests.into_iter().map(|child| child.digest).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_registries() {
+        for (text, registry, plain_http) in [
+            ("https://registry-1.docker.io", "docker.io", false),
+            ("docker.io", "docker.io", false),
+            ("http://127.0.0.1:5000/", "127.0.0.1:5000", true),
+            ("https://r.example:8443", "r.example:8443", false),
+            ("r.example", "r.example", false),
+        ] {
+            let expect = UpstreamAddress { registry: registry.into(), plain_http };
+            assert_eq!(text.parse::<UpstreamAddress>().unwrap(), expect, "{text}");
+        }
+        for text in [
+            "",
+            "https://",
+            "ftp://x",
+            "https://user:pw@r.example",
+            "https://r.example/team",
+            "https://r.example?x",
+            "a b",
+        ] {
+            assert!(text.parse::<UpstreamAddress>().is_err(), "{text}");
+        }
+    }
+}
