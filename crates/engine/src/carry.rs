@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cooper_oci::{
-    BlobSink, Blobs, CopyOptions, Descriptor, Digest, Document, Layout, Platform, Progress, Reference, Target, choose,
-    copy, parse_document, read_all, read_archive,
+    BlobSink, Blobs, CopyOptions, Descriptor, Digest, Directory, Document, Layout, Platform, Progress, Reference,
+    Target, choose, copy, parse_document, read_all, read_archive,
 };
 use cooper_registry::Repository;
 
@@ -165,6 +165,11 @@ impl Source {
                 let image = layout.find(name.as_deref()).map_err(|e| from_oci(e, what))?;
                 Ok(plain(Arc::new(layout), image, None))
             }
+            Location::Directory(dir) => {
+                let directory = Directory::open(dir).map_err(|e| from_oci(e, what))?;
+                let image = directory.image().map_err(|e| from_oci(e, what))?;
+                Ok(plain(Arc::new(directory), image, None))
+            }
             Location::OciArchive(file, name) | Location::DockerArchive(file, name) => {
                 Self::archive(engine, file, name.as_deref(), what)
             }
@@ -189,6 +194,7 @@ enum Destination<'a> {
     Registry(Repository),
     Store(&'a Engine, Reference),
     Layout(Layout, Option<String>),
+    Directory(Directory),
     Archive { file: PathBuf, name: Option<String>, format: Format },
     Daemon(String),
 }
@@ -201,6 +207,7 @@ impl<'a> Destination<'a> {
             Location::Layout(dir, name) => {
                 Self::Layout(Layout::create(dir).map_err(|e| from_oci(e, what))?, name.clone())
             }
+            Location::Directory(dir) => Self::Directory(Directory::create(dir).map_err(|e| from_oci(e, what))?),
             Location::OciArchive(file, name) => {
                 Self::Archive { file: file.clone(), name: name.clone(), format: Format::Oci }
             }
@@ -216,6 +223,7 @@ impl<'a> Destination<'a> {
             Self::Registry(repository) => Some(repository),
             Self::Store(engine, _) => Some(&engine.store),
             Self::Layout(layout, _) => Some(layout),
+            Self::Directory(directory) => Some(directory),
             Self::Archive { .. } | Self::Daemon(_) => None,
         }
     }
@@ -265,6 +273,7 @@ impl<'a> Destination<'a> {
                 let name = layout_name(tag.as_deref(), source, what)?;
                 layout.add(image, &name.into_iter().collect::<Vec<_>>()).map_err(|e| from_oci(e, what))
             }
+            Self::Directory(directory) => directory.set_image(image).map_err(|e| from_oci(e, what)),
             Self::Archive { .. } | Self::Daemon(_) => Ok(()),
         }
     }
@@ -276,8 +285,8 @@ impl<'a> Destination<'a> {
                 Error::new(ErrorKind::User, format!("{what}: only a registry tells what is said about an image"));
             return Err(error.with_hint("leave --referrers out"));
         };
-        let Some(sink) = self.sink() else {
-            let error = Error::new(ErrorKind::User, format!("{what}: this kind of archive cannot hold statements"));
+        let Some(sink) = self.sink().filter(|_| !matches!(self, Self::Directory(_))) else {
+            let error = Error::new(ErrorKind::User, format!("{what}: this kind of place cannot hold statements"));
             return Err(error.with_hint("copy to a registry, the store or an OCI layout"));
         };
         let mut subjects = documents(&*source.blobs, image).await.map_err(|e| from_oci(e, what))?;

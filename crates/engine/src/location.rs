@@ -19,6 +19,8 @@ pub enum Location {
     Store(String),
     /// `oci:DIR[:TAG]`: an OCI image layout.
     Layout(PathBuf, Option<String>),
+    /// `dir:DIR`: one image as plain files.
+    Directory(PathBuf),
     /// `oci-archive:FILE[:NAME]`: an OCI image layout in one tar.
     OciArchive(PathBuf, Option<String>),
     /// `docker-archive:FILE[:NAME]`: what `docker load` reads.
@@ -38,7 +40,7 @@ impl Location {
 }
 
 /// The kinds that are no registry.
-const SCHEMES: [&str; 5] = ["store", "oci", "oci-archive", "docker-archive", "docker-daemon"];
+const SCHEMES: [&str; 6] = ["store", "oci", "dir", "oci-archive", "docker-archive", "docker-daemon"];
 
 impl FromStr for Location {
     type Err = Error;
@@ -57,6 +59,7 @@ impl FromStr for Location {
         Ok(match scheme {
             "store" => Self::Store(rest.to_owned()),
             "docker-daemon" => Self::Daemon(rest.to_owned()),
+            "dir" => Self::Directory(rest.into()),
             "oci" => with_name(rest, Self::Layout),
             "oci-archive" => with_name(rest, Self::OciArchive),
             _ => with_name(rest, Self::DockerArchive),
@@ -94,6 +97,7 @@ impl fmt::Display for Location {
             Self::Registry(reference) => f.write_str(&reference.familiar()),
             Self::Store(name) => write!(f, "store:{name}"),
             Self::Daemon(name) => write!(f, "docker-daemon:{name}"),
+            Self::Directory(path) => write!(f, "dir:{}", path.display()),
             Self::Layout(path, name) => file(f, "oci", path, name),
             Self::OciArchive(path, name) => file(f, "oci-archive", path, name),
             Self::DockerArchive(path, name) => file(f, "docker-archive", path, name),
@@ -115,6 +119,7 @@ mod tests {
             ("oci:/tmp/x", "oci:/tmp/x"),
             ("oci:/tmp/x:1", "oci:/tmp/x:1"),
             ("oci:/tmp/x:", "oci:/tmp/x"),
+            ("dir:/tmp/x:1", "dir:/tmp/x:1"),
             ("oci-archive:x.tar:host/a:1", "oci-archive:x.tar:host/a:1"),
             ("docker-archive:x.tar", "docker-archive:x.tar"),
             ("docker-daemon:a:1", "docker-daemon:a:1"),

@@ -69,7 +69,7 @@ impl Layout {
             layout.write_index(&Index::new(Vec::new()))?;
         }
         if !layout.root.join("oci-layout").exists() {
-            layout.replace("oci-layout", LAYOUT)?;
+            replace(&layout.root, "oci-layout", LAYOUT)?;
         }
         Self::open(layout.root)
     }
@@ -107,13 +107,7 @@ impl Layout {
     }
 
     fn write_index(&self, index: &Index) -> Result<()> {
-        self.replace("index.json", &to_json(index)?)
-    }
-
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let mut file = Pending::create(&self.root)?;
-        file.write(bytes)?;
-        file.rename(&self.root.join(name))
+        replace(&self.root, "index.json", &to_json(index)?)
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
@@ -138,25 +132,41 @@ impl Blobs for Layout {
 #[async_trait]
 impl BlobSink for Layout {
     async fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        let path = self.blob(&descriptor.digest);
-        Ok(fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == descriptor.size))
+        Ok(is_there(&self.blob(&descriptor.digest), descriptor))
     }
 
-    async fn put(&self, descriptor: &Descriptor, mut body: Body) -> Result<()> {
+    async fn put(&self, descriptor: &Descriptor, body: Body) -> Result<()> {
         let path = self.blob(&descriptor.digest);
         let parent = self.root.join("blobs").join(descriptor.digest.algorithm().as_str());
         fs::create_dir_all(&parent)
             .map_err(|error| Error::io(format!("cannot create `{}`", parent.display()), error))?;
-        let mut file = Pending::create(&self.root)?;
-        let mut check = BlobCheck::new(descriptor);
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk?;
-            check.update(&chunk)?;
-            file.write(&chunk)?;
-        }
-        check.finish()?;
-        file.rename(&path)
+        write_blob(&self.root, &path, descriptor, body).await
     }
+}
+
+/// A plain file of the blob's size.
+pub(crate) fn is_there(path: &Path, descriptor: &Descriptor) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == descriptor.size)
+}
+
+/// Writes a verified blob to `path`, by way of a file in `directory`.
+pub(crate) async fn write_blob(directory: &Path, path: &Path, descriptor: &Descriptor, mut body: Body) -> Result<()> {
+    let mut file = Pending::create(directory)?;
+    let mut check = BlobCheck::new(descriptor);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        check.update(&chunk)?;
+        file.write(&chunk)?;
+    }
+    check.finish()?;
+    file.rename(path)
+}
+
+/// Writes a file of `directory` as a whole.
+pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut file = Pending::create(directory)?;
+    file.write(bytes)?;
+    file.rename(&directory.join(name))
 }
 
 /// A file that has no name yet; dropped, it is gone.
@@ -300,7 +310,7 @@ pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
 }
 
 /// Opens a plain file, never through a link.
-fn open_file(path: &Path) -> Result<File> {
+pub(crate) fn open_file(path: &Path) -> Result<File> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, format!("`{}` does not exist", path.display())),
         _ => Error::io(format!("cannot open `{}`", path.display()), error),
@@ -312,7 +322,7 @@ fn open_file(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path).map_err(failed)
 }
 
-fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = open_file(path)?.take(limit + 1).read_to_end(&mut bytes);
     read.map_err(|error| Error::io(format!("cannot read `{}`", path.display()), error))?;

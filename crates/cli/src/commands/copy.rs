@@ -17,9 +17,9 @@ use crate::{engine_calls, open, output};
 /// Lines of a list; a larger one is a mistake.
 const LIST_MAX: usize = 100_000;
 
-/// Copy images between registries, the store, OCI layouts, archives and docker engines
+/// Copy images between registries, the store, OCI layouts, directories, archives and docker engines
 ///
-/// A place is `NAME` or `docker://NAME` (a registry), `store:NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:NAME]`,
+/// A place is `NAME` or `docker://NAME` (a registry), `store:NAME`, `oci:DIR[:TAG]`, `dir:DIR`, `oci-archive:FILE[:NAME]`,
 /// `docker-archive:FILE[:NAME]` or `docker-daemon:NAME`. Every platform is copied unless one is named; what is there
 /// already is not sent again.
 #[derive(Args, Clone, Debug)]

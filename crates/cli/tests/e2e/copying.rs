@@ -6,7 +6,7 @@ use cooper_oci::{BlobSink, Descriptor, Digest, Manifest, MediaType, Target, body
 use cooper_registry::server::{Running, Server, ServerOptions};
 use cooper_registry::{Client, ClientOptions, Repository};
 
-use crate::harness::Cooper;
+use crate::harness::{Cooper, installed, peer};
 
 const FILE: &str = "FROM scratch\nCOPY x /x\n";
 
@@ -265,4 +265,28 @@ fn what_the_registry_has_elsewhere_is_mounted_and_not_sent() {
         there.run(&["copy", &next, "store:there:1"]).ok();
         assert_eq!(digest(&there, "there:1"), digest(&other, &name));
     }
+}
+
+#[test]
+fn a_directory_is_what_skopeo_reads_and_writes() {
+    let cooper = world();
+    let (ours, theirs) = (format!("dir:{}", cooper.text("../ours")), format!("dir:{}", cooper.text("../theirs")));
+    for _ in 0..2 {
+        cooper.run(&["copy", "store:app:1", &ours]).ok();
+    }
+    cooper.run(&["copy", &ours, "store:back:1"]).ok();
+    assert_eq!(digest(&cooper, "back:1"), digest(&cooper, "app:1"));
+    let message = cooper.run(&["copy", "-q", "store:app:1", &format!("dir:{}", cooper.text("../home/.."))]).fails(1);
+    assert!(message.contains("is not the directory of an image"), "{message}");
+    if !installed("skopeo") {
+        return;
+    }
+    peer("skopeo", &["copy", "-q", "--insecure-policy", "--preserve-digests", &ours, &theirs]);
+    cooper.run(&["copy", &theirs, "store:round:1"]).ok();
+    assert_eq!(digest(&cooper, "round:1"), digest(&cooper, "app:1"));
+    cooper.build(FILE, &["-t", "both:1", "--platform=linux/amd64,linux/arm64"]).ok();
+    cooper.run(&["copy", "store:both:1", &ours]).ok();
+    peer("skopeo", &["copy", "-q", "--all", "--insecure-policy", "--preserve-digests", &ours, &theirs]);
+    cooper.run(&["copy", &theirs, "store:round:2"]).ok();
+    assert_eq!(digest(&cooper, "round:2"), digest(&cooper, "both:1"));
 }
