@@ -3,12 +3,14 @@
 //! Knows nothing of what they do with it.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_base::sources::{Net, NetOptions};
 use cooper_engine::GitProgram;
 use cooper_executor::{Executor, IdMap, Namespaces, Runtime};
+use cooper_registry::server::UpstreamAddress;
 use cooper_registry::{Client, ClientOptions, Credentials, Fixed, Proxies};
 use cooper_store::{OpenOptions, Ownership, SnapshotKind, Store};
 
@@ -80,6 +82,21 @@ pub(crate) fn client(at: &Surroundings) -> CommandResult<Client> {
 pub(crate) fn client_with(at: &Surroundings, registry: &str, credentials: Credentials) -> CommandResult<Client> {
     let only = Fixed([(registry.to_owned(), credentials)].into());
     Ok(Client::new(ClientOptions { credentials: Arc::new(only), ..client_options(at)? }))
+}
+
+/// The way to the registry that a cache at `address` is in front of; the cache is no mirror of its own upstream.
+pub(crate) fn client_of_cache(
+    at: &Surroundings,
+    upstream: &UpstreamAddress,
+    address: SocketAddr,
+) -> CommandResult<Client> {
+    let mut options = client_options(at)?;
+    let own = [address.to_string(), format!("localhost:{}", address.port())];
+    options.mirrors.values_mut().for_each(|mirrors| mirrors.retain(|mirror| !own.contains(mirror)));
+    if upstream.plain_http {
+        options.plain_http.push(upstream.registry.clone());
+    }
+    Ok(Client::new(options))
 }
 
 fn client_options(at: &Surroundings) -> CommandResult<ClientOptions> {

@@ -47,6 +47,12 @@ mod run_options;
 mod runner;
 #[path = "e2e/serve.rs"]
 mod serve;
+#[path = "e2e/serve_guard.rs"]
+mod serve_guard;
+#[path = "e2e/serve_page.rs"]
+mod serve_page;
+#[path = "e2e/serve_proxy.rs"]
+mod serve_proxy;
 #[path = "e2e/service.rs"]
 mod service;
 #[path = "e2e/serving.rs"]

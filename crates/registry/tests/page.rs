@@ -252,7 +252,8 @@ async fn who_may_not_pull_does_not_see() {
         world.image("secret", Some("1"), &config("amd64"), &[10]).await;
         for path in ["/", "/r/secret", "/r/secret:1", "/r/none"] {
             let got = world.get(path).await;
-            assert_eq!((got.status, got.header("www-authenticate")), (401, Some("Basic realm=\"cooper\"")), "{path}");
+            assert_eq!(got.status, 401, "{path}");
+            assert!(got.header("www-authenticate").unwrap().starts_with("Basic realm=\"cooper\""), "{path}");
             assert!(!got.body.contains("secret"), "{path}");
             // user:password
             let got = world.ask("GET", path, "Authorization: Basic dXNlcjpwYXNzd29yZA==\r\n").await;

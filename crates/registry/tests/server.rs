@@ -285,6 +285,47 @@ async fn what_is_read_only_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn tags_come_with_a_manifest_put_by_its_digest() {
+    within(async {
+        let server = open_server().await;
+        let to = repository(&anonymous(), server.addr(), "a:1");
+        let image = push_image(&to, &[]).await;
+        let (_, bytes) = to.manifest(Target::Digest(&image.digest)).await.unwrap();
+        let body = String::from_utf8(bytes.to_vec()).unwrap();
+        let put =
+            |query: &str| format!("PUT /v2/a/manifests/{}{query}|Content-Type: {}", image.digest, MediaType::MANIFEST);
+        let (status, text) = send(server.addr(), &put("?tag=1.2&tag=latest"), &body).await;
+        assert!(status == 201 && text.contains("oci-tag: 1.2, latest"), "{text}");
+        assert_eq!(to.tags().await.unwrap(), ["1", "1.2", "latest"]);
+        assert_eq!(send(server.addr(), &put("?tag=../x"), &body).await.0, 400);
+        assert_eq!(send(server.addr(), &put(&format!("?{}", "tag=x&".repeat(65))), &body).await.0, 414);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_the_bytes_is_not_sent_them_again() {
+    within(async {
+        let server = open_server().await;
+        let image = push_image(&repository(&anonymous(), server.addr(), "a:1"), &[b"layer".to_vec()]).await;
+        let blob = Digest::of(b"layer");
+        for (path, digest) in [("manifests/1".to_owned(), image.digest), (format!("blobs/{blob}"), blob)] {
+            for (known, expect) in [
+                (format!("\"{digest}\""), 304),
+                (format!("\"x\", W/\"{digest}\""), 304),
+                ("*".to_owned(), 304),
+                ("\"x\"".to_owned(), 200),
+            ] {
+                let (status, text) = send(server.addr(), &format!("GET /v2/a/{path}|If-None-Match: {known}"), "").await;
+                assert!(status == expect && text.contains(&format!("etag: \"{digest}\"")), "{known}: {text}");
+            }
+        }
+        assert!(send(server.addr(), "GET /v2/", "").await.1.contains("docker-distribution-api-version: registry/2.0"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found() {
     within(async {
         let server = open_server().await;

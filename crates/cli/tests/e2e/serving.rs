@@ -46,7 +46,8 @@ impl Serving {
         let mut child = cooper.command(&args).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let Some(address) = line.trim().strip_prefix("serving http://").map(str::to_owned) else {
+        let place = line.trim().strip_prefix("serving ").and_then(|place| place.split_once("://"));
+        let Some(address) = place.map(|(_, address)| address.to_owned()) else {
             panic!("{line}{}", cooper.wait(child).stderr);
         };
         Self { child: Some(child), address }

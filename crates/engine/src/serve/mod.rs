@@ -22,6 +22,7 @@ mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -64,6 +65,11 @@ impl StoreBackend {
     pub fn new(store: Store, names: Names) -> Self {
         let (shown, reading) = (Shown::default(), Reading::default());
         Self { inner: Arc::new(Inner { store, names, shown, reading, renamed: Notify::new() }) }
+    }
+
+    /// Where a cache has what is on its way: a directory of the store's file system, for files without a name.
+    pub fn spool(&self) -> PathBuf {
+        self.inner.store.root().join("tmp")
     }
 
     /// Does something with the store beside the runtime's own threads.
@@ -207,6 +213,16 @@ impl Backend for StoreBackend {
         .await
     }
 
+    async fn repository_size(&self, name: &str) -> Result<u64, Refusal> {
+        let name = name.to_owned();
+        self.at_store(move |inner| inner.size_of(&name)).await
+    }
+
+    async fn ready(&self) -> Result<(), Refusal> {
+        // Dropped without a commit: nothing stays of it.
+        self.at_store(|inner| inner.store.blob_writer_of(Algorithm::Sha256).map(drop).map_err(refused)).await
+    }
+
     async fn upload(&self, name: &str, algorithm: Algorithm) -> Result<Box<dyn Upload>, Refusal> {
         let name = name.to_owned();
         let store = self.inner.store.clone();
@@ -258,6 +274,18 @@ impl Inner {
         let images = self.images(name)?;
         let mut fitting = images.iter().filter(|(_, image)| fits(&self.shown.parts(&self.store, &image.descriptor)));
         Ok(fitting.next().map(|(tag, _)| tag.clone()))
+    }
+
+    /// Bytes of what is linked in a repository, or belongs to its images; what is not here costs nothing.
+    fn size_of(&self, name: &str) -> Result<u64, Refusal> {
+        let links = self.store.links(name).map_err(refused)?;
+        let mut held: BTreeSet<Digest> = links.into_iter().map(|link| link.digest).collect();
+        for image in self.images(name)?.values() {
+            let parts = self.shown.parts(&self.store, &image.descriptor);
+            held.extend(parts.manifests.keys().chain(&parts.blobs).cloned());
+        }
+        let sizes = held.iter().map(|digest| self.store.blob_size(digest).map_err(refused));
+        sizes.map(|size| size.map(Option::unwrap_or_default)).sum()
     }
 
     /// The type of a manifest, if the repository has it.

@@ -11,24 +11,34 @@ use bytes::Bytes;
 use cooper_oci::{Body, Digest, Error, ErrorKind};
 use cooper_registry::server::Refusal;
 use cooper_store::Store;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::{Inner, refused};
 use crate::engine::blocking;
 
-/// Read at once. Two of these are in memory for each client.
+/// Read at once. One or two of these are in memory for each client.
 const CHUNK: u64 = 128 << 10;
+
+/// Threads that read for clients: more of them cost memory and read no faster.
+const READS_MAX: usize = 16;
 
 /// A blob that was hashed so long ago is hashed again: disks rot without telling.
 const HASHED_SECS: i64 = 3600;
 
-/// What is being hashed.
-#[derive(Debug, Default)]
+/// What is being read and hashed.
+#[derive(Debug)]
 pub(super) struct Reading {
+    turns: Arc<Semaphore>,
     /// By a client's own reading.
     streamed: Mutex<HashSet<Digest>>,
     /// For several clients.
     flights: Mutex<HashMap<Digest, Arc<OnceCell<bool>>>>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(READS_MAX)), streamed: Mutex::default(), flights: Mutex::default() }
+    }
 }
 
 /// Says, as long as it lives, that a client's reading hashes the blob.
@@ -52,20 +62,21 @@ pub(super) async fn open(
     range: Range<u64>,
 ) -> Result<Option<Body>, Refusal> {
     if let Some(file) = hashed(&inner.store, digest, size).await {
-        return plain(file, range).await.map(Some);
+        return plain(inner, file, range).await.map(Some);
     }
     let whole = range.start == 0 && range.end == size;
     if whole && lock(&inner.reading.streamed).insert(digest.clone()) {
         let streaming = Streaming(Arc::clone(inner), digest.clone());
         let (store, digest) = (inner.store.clone(), digest.clone());
         let reader = blocking(move || store.open_blob(&digest)).await.map_err(refused)?;
-        return Ok(Some(body(reader, size, streaming)));
+        let turns = Arc::clone(&inner.reading.turns);
+        return Ok(Some(body(turns, reader, size, streaming)));
     }
     if !prove(inner, digest).await {
         return Ok(None);
     }
     match hashed(&inner.store, digest, size).await {
-        Some(file) => plain(file, range).await.map(Some),
+        Some(file) => plain(inner, file, range).await.map(Some),
         None => Ok(None),
     }
 }
@@ -87,25 +98,32 @@ async fn prove(inner: &Arc<Inner>, digest: &Digest) -> bool {
     right
 }
 
-async fn plain(mut file: File, range: Range<u64>) -> Result<Body, Refusal> {
+async fn plain(inner: &Inner, mut file: File, range: Range<u64>) -> Result<Body, Refusal> {
     let start = range.start;
     let sought = blocking(move || file.seek(SeekFrom::Start(start)).map(|_| file)).await;
     let file = sought.map_err(|error| Refusal::internal(format!("cannot read a blob: {error}")))?;
-    Ok(body(file, range.end - range.start, ()))
+    let turns = Arc::clone(&inner.reading.turns);
+    Ok(body(turns, file, range.end - range.start, ()))
 }
 
 /// The next `length` bytes of `reader`; `held` lives as long as they are read.
-fn body<R: Read + Send + 'static, H: Send + 'static>(reader: R, length: u64, held: H) -> Body {
-    Box::pin(futures::stream::unfold(Some((reader, length, held)), |state| async {
-        let (reader, left, held) = state?;
+fn body<R: Read + Send + 'static, H: Send + 'static>(turns: Arc<Semaphore>, reader: R, length: u64, held: H) -> Body {
+    Box::pin(futures::stream::unfold(Some((turns, reader, length, held)), |state| async {
+        let (turns, reader, left, held) = state?;
         if left == 0 {
             return None;
         }
-        let (reader, chunk) = blocking(move || read_chunk(reader, left)).await;
+        // Nobody closes it, so there is always a turn.
+        let turn = Arc::clone(&turns).acquire_owned().await.ok();
+        let (reader, chunk) = blocking(move || {
+            let _turn = turn;
+            read_chunk(reader, left)
+        })
+        .await;
         match chunk {
             Ok(chunk) => {
                 let left = left - chunk.len() as u64;
-                Some((Ok(chunk), Some((reader, left, held))))
+                Some((Ok(chunk), Some((turns, reader, left, held))))
             }
             Err(error) => Some((Err(error), None)),
         }

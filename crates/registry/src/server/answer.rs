@@ -8,7 +8,7 @@ use futures::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WARNING};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, WARNING};
 use hyper::{Request, Response, StatusCode};
 
 use super::Part;
@@ -152,6 +152,20 @@ pub(super) fn queries<B>(request: &Request<B>, name: &str) -> impl Iterator<Item
     let text = request.uri().query().unwrap_or_default();
     let pairs = url::form_urlencoded::parse(text.as_bytes());
     pairs.filter(move |(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// The answer to a requester who has these bytes already (RFC 9110, 13.1.2).
+pub(super) fn unchanged<B>(request: &Request<B>, digest: &Digest) -> Option<Answer> {
+    let known = text(request, &IF_NONE_MATCH)?;
+    let tag = format!("\"{digest}\"");
+    let is_known =
+        known.split(',').any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == tag);
+    is_known.then(|| header(empty(304), ETAG, &tag))
+}
+
+/// Adds the digest of what is answered with, as clients of registries know it and as caches do.
+pub(super) fn with_digest(answer: Answer, digest: &Digest) -> Answer {
+    header(header(answer, CONTENT_DIGEST, &digest.to_string()), ETAG, &format!("\"{digest}\""))
 }
 
 /// A request header as text.

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use cooper_oci::Digest;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, RANGE};
+use hyper::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, RANGE};
 use hyper::{Method, Request};
 
-use super::Backend;
-use super::answer::{Answer, CONTENT_DIGEST, Refusal, empty, head, header, streamed, text};
+use super::answer::{Answer, Refusal, empty, head, header, streamed, text, unchanged, with_digest};
+use super::{Backend, reads};
 
 const OCTETS: &str = "application/octet-stream";
 
@@ -23,6 +23,9 @@ pub(super) async fn respond(
         return if found { Ok(empty(202)) } else { Err(Refusal::unknown_blob()) };
     }
     let size = backend.blob_size(name, digest).await?.ok_or_else(Refusal::unknown_blob)?;
+    if let Some(answer) = unchanged(request, digest).filter(|_| reads(request.method())) {
+        return Ok(answer);
+    }
     let answer = match *request.method() {
         Method::HEAD => head(200, OCTETS, size),
         Method::GET => match text(request, &RANGE).and_then(|range| parse(range, size)) {
@@ -37,7 +40,8 @@ pub(super) async fn respond(
         _ => return Err(Refusal::method()),
     };
     let answer = header(answer, ACCEPT_RANGES, "bytes");
-    Ok(header(answer, CONTENT_DIGEST, &digest.to_string()))
+    // A name that is a digest never means anything else.
+    Ok(header(with_digest(answer, digest), CACHE_CONTROL, "max-age=31536000, immutable"))
 }
 
 async fn part(

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::gate::{AuthOptions, Rules, TokenIssuer, TokenOptions, Users};
+use super::gate::{AuthOptions, Gate, Rules, TokenIssuer, TokenOptions, Users};
 use super::limits::Limits;
 use super::log::AccessLog;
-use super::tls::TlsOptions;
+use super::tls::{Tls, TlsOptions};
 use super::{Running, ServerOptions};
 use crate::Error;
 use crate::client::Clock;
@@ -46,6 +46,13 @@ impl Guard {
     pub fn new(clock: Clock) -> Self {
         let (auth, limits) = (AuthOptions::default(), Limits::default());
         Self { auth, tls: None, limits, log: None, shows_metrics: false, clock }
+    }
+
+    /// Reads all files as a server does at its start, and keeps nothing of them.
+    pub fn check(&self) -> crate::Result<()> {
+        Gate::new(&self.auth, self.clock.clone())?;
+        self.tls.as_ref().map(Tls::new).transpose()?;
+        Ok(())
     }
 
     /// The one user of a server for tests of clients. Its clock starts in 2001 and never jumps.

@@ -55,7 +55,8 @@ impl Limits {
     pub const GRACE: Duration = Duration::from_secs(30);
     /// Fields of a request's head.
     pub(super) const FIELDS: usize = 100;
-    /// Bytes of a request's head, its first line included.
+    /// Bytes held of a request's head, its first line included, and of an answer before more of it is read: with hundreds of
+    /// slow clients this is what memory goes into. What comes with one read may go beyond.
     pub(super) const HEAD_BYTES: usize = 64 * 1024;
 }
 

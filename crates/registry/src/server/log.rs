@@ -4,10 +4,9 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
@@ -15,6 +14,8 @@ use time::format_description::well_known::Rfc3339;
 
 /// Lines that wait for being written: a second or so of a busy server.
 const WAITING_MAX: usize = 8192;
+/// How long the last lines may take.
+const FINISH_MAX: Duration = Duration::from_secs(1);
 /// What is shown of a path: names and digests are shorter.
 const PATH_MAX: usize = 1024;
 /// Parts of a query that say what a request is about. The values of others are not shown: they may be anything.
@@ -157,7 +158,6 @@ pub struct AccessLog {
     format: LogFormat,
     to: SyncSender<Message>,
     lost: Arc<AtomicU64>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl fmt::Debug for AccessLog {
@@ -169,7 +169,7 @@ impl fmt::Debug for AccessLog {
 enum Message {
     Line(String),
     Reopen,
-    End,
+    End(SyncSender<()>),
 }
 
 impl AccessLog {
@@ -177,8 +177,8 @@ impl AccessLog {
     pub fn new(format: LogFormat, open: LogOpener) -> io::Result<Self> {
         let place = open()?;
         let (to, from) = sync_channel(WAITING_MAX);
-        let thread = std::thread::Builder::new().name("access log".into()).spawn(move || write(&from, place, &open))?;
-        Ok(Self { format, to, lost: Arc::default(), thread: Arc::new(Mutex::new(Some(thread))) })
+        std::thread::Builder::new().name("access log".into()).spawn(move || write(&from, place, &open))?;
+        Ok(Self { format, to, lost: Arc::default() })
     }
 
     /// Writes a line, some time.
@@ -201,12 +201,11 @@ impl AccessLog {
         let _ = self.to.try_send(Message::Reopen);
     }
 
-    /// Waits until all lines so far are written. There are none afterwards. Blocks.
+    /// Waits until all lines so far are written, for a second at most: whoever reads them may have stopped. Blocks.
     pub fn finish(&self) {
-        let _ = self.to.send(Message::End);
-        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        let (done, finished) = sync_channel(1);
+        if self.to.try_send(Message::End(done)).is_ok() {
+            let _ = finished.recv_timeout(FINISH_MAX);
         }
     }
 }
@@ -223,7 +222,10 @@ fn write(from: &Receiver<Message>, mut place: Box<dyn Write + Send>, open: &LogO
                     place = again;
                 }
             }
-            Message::End => return,
+            Message::End(done) => {
+                let _ = done.try_send(());
+                return;
+            }
         }
     }
 }

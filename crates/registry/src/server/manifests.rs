@@ -7,7 +7,9 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use hyper::{Method, Request};
 
-use super::answer::{Answer, CONTENT_DIGEST, Refusal, body, empty, head, header, queries, text, with_body};
+use super::answer::{
+    Answer, CONTENT_DIGEST, Refusal, body, empty, head, header, queries, text, unchanged, with_body, with_digest,
+};
 use super::quota::Room;
 use super::route::{invalid_tag, is_tag};
 use super::{Backend, Document, Shared, StoredManifest};
@@ -29,7 +31,7 @@ pub(super) async fn respond(
 ) -> Result<Answer, Refusal> {
     let backend = &*shared.backend;
     match *request.method() {
-        Method::HEAD | Method::GET => read(backend, request.method() == Method::HEAD, name, target).await,
+        Method::HEAD | Method::GET => read(backend, &request, name, target).await,
         Method::PUT => put(shared, request, name, target).await,
         Method::DELETE if backend.delete_manifest(name, target).await? => Ok(empty(202)),
         Method::DELETE => Err(unknown()),
@@ -41,11 +43,19 @@ fn unknown() -> Refusal {
     Refusal::new(404, "MANIFEST_UNKNOWN", "manifest unknown")
 }
 
-async fn read(backend: &dyn Backend, is_head: bool, name: &str, target: Target<'_>) -> Result<Answer, Refusal> {
+async fn read(
+    backend: &dyn Backend,
+    request: &Request<Incoming>,
+    name: &str,
+    target: Target<'_>,
+) -> Result<Answer, Refusal> {
     let StoredManifest { digest, media_type, bytes } = backend.manifest(name, target).await?.ok_or_else(unknown)?;
-    let kind = media_type.as_str();
+    if let Some(answer) = unchanged(request, &digest) {
+        return Ok(answer);
+    }
+    let (kind, is_head) = (media_type.as_str(), request.method() == Method::HEAD);
     let answer = if is_head { head(200, kind, bytes.len() as u64) } else { with_body(200, kind, bytes) };
-    Ok(header(answer, CONTENT_DIGEST, &digest.to_string()))
+    Ok(with_digest(answer, &digest))
 }
 
 async fn put(shared: &Shared, request: Request<Incoming>, name: &str, target: Target<'_>) -> Result<Answer, Refusal> {

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use cooper_oci::{Algorithm, Body, Descriptor, Digest, Hasher, MediaType, Target, body_from_bytes};
+use cooper_oci::{Algorithm, Body, Descriptor, Digest, Hasher, MediaType, Target};
 
 use super::{Backend, Document, Part, Refusal, StoredManifest, Upload};
 
 /// A blob may be this long.
 const BLOB_MAX: usize = 1024 * 1024 * 1024;
+/// Bytes handed out at once, as from a disk.
+const PIECE: usize = 256 * 1024;
 
 /// A registry in memory; nothing outlives it. Clones share what they hold.
 #[derive(Clone, Debug, Default)]
@@ -115,7 +117,8 @@ impl Backend for MemoryBackend {
         let Some(bytes) = self.lock().blob(name, digest) else { return Ok(None) };
         let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(bytes.len());
         let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
-        Ok(Some(body_from_bytes(bytes.slice(start..end))))
+        let pieces = (start..end).step_by(PIECE).map(move |at| Ok(bytes.slice(at..end.min(at + PIECE))));
+        Ok(Some(Box::pin(futures::stream::iter(pieces))))
     }
 
     async fn holders(&self, digest: &Digest) -> Result<Vec<String>, Refusal> {

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::HeaderName;
 use hyper::{Method, Request};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -63,6 +64,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// Requests kept in the log; a test makes hundreds.
 const LOG_MAX: usize = 10_000;
+
+/// By this old clients of Docker know that they found a registry.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 /// How a [`Server`] behaves.
 #[derive(Clone, Default)]
@@ -223,7 +227,7 @@ async fn dispatch(shared: &Shared, request: Request<Incoming>) -> Result<Answer,
     }
     let backend = &*shared.backend;
     match route {
-        Route::Root if reads(request.method()) => Ok(answer::empty(200)),
+        Route::Root if reads(request.method()) => Ok(answer::header(answer::empty(200), API_VERSION, "registry/2.0")),
         Route::Root => Err(Refusal::method()),
         Route::Catalog => catalog::respond(shared, &request).await,
         Route::Blob { name, digest } => blobs::respond(backend, &request, &name, &digest).await,

@@ -9,7 +9,7 @@ use clap::Args;
 use cooper_engine::{BaseOutcome, BaseRequest};
 use cooper_oci::Platform;
 
-use super::prepare::{self, Prepare};
+use super::prepare::{self, Prepare, Prepared};
 use crate::commands::build::image_name;
 use crate::engine_calls;
 use crate::error::{CommandError, CommandResult, Kind};
@@ -56,7 +56,7 @@ pub(crate) struct Build {
 /// Builds.
 pub(crate) async fn run(args: &Build, at: &Surroundings) -> CommandResult {
     let prepare = Prepare { locked: args.locked, lock_file: args.lock_file.clone(), deb_dirs: args.deb_dirs.clone() };
-    let mut request = prepare::request(at, &args.what, &prepare).await?;
+    let Prepared { mut request, packages } = prepare::prepare(at, &args.what, &prepare).await?;
     request.platforms =
         args.platforms.iter().map(|text| Ok(text.trim().parse()?)).collect::<CommandResult<Vec<_>>>()?;
     if !args.tags.is_empty() {
@@ -65,6 +65,7 @@ pub(crate) async fn run(args: &Build, at: &Surroundings) -> CommandResult {
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
     let (name, tags) = (request.name.clone(), request.tags.clone());
     let outcome = build_or_stop(at, request, mode).await?;
+    drop(packages);
     if args.quiet {
         return output::data(&format!("{}\n", outcome.image.digest));
     }
@@ -83,10 +84,12 @@ pub(crate) async fn make(
     platforms: &[Platform],
     quiet: bool,
 ) -> CommandResult<BaseOutcome> {
-    let mut request = prepare::request(at, what, how).await?;
+    let Prepared { mut request, packages } = prepare::prepare(at, what, how).await?;
     request.platforms = if platforms.is_empty() { vec![Platform::host()] } else { platforms.to_vec() };
     request.tags = Vec::new();
-    build_or_stop(at, request, if quiet { Mode::Quiet } else { Mode::Auto }).await
+    let outcome = build_or_stop(at, request, if quiet { Mode::Quiet } else { Mode::Auto }).await;
+    drop(packages);
+    outcome
 }
 
 /// The first interrupt stops the build, which kills what it runs.

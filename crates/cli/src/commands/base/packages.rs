@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use cooper_base::{Event, Lock, Manifest, Places};
+use cooper_oci::BlobSink as _;
+use cooper_store::Store;
 
 use super::apt;
 use super::prepare::Prepare;
@@ -18,22 +20,23 @@ use crate::surroundings::Surroundings;
 /// Digits at the end of a fingerprint that people know a key by.
 const KEY_ID: usize = 16;
 
-/// Brings every package of the lock into the store, each verified by its digest.
-pub(crate) async fn fetch(at: &Surroundings, manifest: &Manifest, lock: &Lock, how: &Prepare) -> CommandResult {
-    let store = open::store(at)?;
+/// Brings every package of the lock into the store, each verified by its digest. They stay there, whoever prunes, as long
+/// as the handle that is given back.
+pub(crate) async fn fetch(at: &Surroundings, manifest: &Manifest, lock: &Lock, how: &Prepare) -> CommandResult<Store> {
+    let store = open::store(at)?.deferred();
     let mut missing = false;
     for package in lock.packages.values().flatten() {
-        missing |= store.blob_size(&package.digest)? != Some(package.size);
+        missing |= !store.has(&package.descriptor()).await?;
     }
     if !missing {
-        return Ok(());
+        return Ok(store);
     }
     let places = places(at, manifest, how).await?;
     let architectures: Vec<String> = lock.packages.keys().cloned().collect();
     let shown = Shown::default();
     cooper_base::fetch(lock, &architectures, &places, &store, &|event| shown.show(event)).await?;
     shown.end();
-    Ok(())
+    Ok(store)
 }
 
 /// Where .debs are looked for.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use cooper_base::{Given, Lock, Manifest, Origin};
 use cooper_engine::BaseRequest;
 use cooper_oci::Compression;
+use cooper_store::Store;
 
 use crate::error::{CommandError, CommandResult};
 use crate::surroundings::Surroundings;
@@ -25,8 +26,17 @@ pub(crate) struct Prepare {
     pub(crate) deb_dirs: Vec<PathBuf>,
 }
 
+/// A base image that can be built.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// What is to be built.
+    pub(crate) request: BaseRequest,
+    /// Holds its packages in the store until the build ends.
+    pub(crate) packages: Store,
+}
+
 /// Reads the declared file, locks it if need be, and brings its packages into the store.
-pub(crate) async fn request(at: &Surroundings, what: &str, how: &Prepare) -> CommandResult<BaseRequest> {
+pub(crate) async fn prepare(at: &Surroundings, what: &str, how: &Prepare) -> CommandResult<Prepared> {
     let origin = Origin::of(what, Path::new(""))?;
     let manifest = Manifest::load(&origin)?;
     let lock_path = match &how.lock_file {
@@ -35,10 +45,10 @@ pub(crate) async fn request(at: &Surroundings, what: &str, how: &Prepare) -> Com
     };
     let lock = super::lock::read_or_make(at, &manifest, &lock_path, how).await?;
     lock.expect_fresh(&manifest)?;
-    super::packages::fetch(at, &manifest, &lock, how).await?;
+    let packages = super::packages::fetch(at, &manifest, &lock, how).await?;
     let tags =
         manifest.tags.iter().map(|text| crate::commands::build::image_name(text)).collect::<CommandResult<_>>()?;
-    Ok(BaseRequest {
+    let request = BaseRequest {
         name: name(&origin),
         given: given(&manifest)?,
         manifest,
@@ -47,7 +57,8 @@ pub(crate) async fn request(at: &Surroundings, what: &str, how: &Prepare) -> Com
         tags,
         compression: Compression::GZIP,
         epoch: epoch(at)?,
-    })
+    };
+    Ok(Prepared { request, packages })
 }
 
 /// What people call it.

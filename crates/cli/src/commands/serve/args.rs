@@ -2,12 +2,15 @@
 //!
 //! Knows nothing of what they are used for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use cooper_engine::serve::Schedule;
-use cooper_registry::server::ServerOptions;
+use cooper_registry::server::{Guard, ServerOptions};
 
+use super::config::AccessFormat;
+use super::proxy::Proxy;
 use crate::error::{CommandError, CommandResult};
 use crate::human;
 
@@ -32,6 +35,9 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(super) pushed_only: bool,
 
+    #[command(flatten)]
+    pub(super) proxy: Proxy,
+
     /// Refuse whatever would change something
     #[arg(long)]
     pub(super) read_only: bool,
@@ -39,6 +45,42 @@ pub(crate) struct Serve {
     /// Let everybody who reaches the server do everything, from other machines too
     #[arg(long)]
     pub(super) anonymous: bool,
+
+    /// Who may do what, TLS, limits, log and metrics, as docs/serve.md describes; flags win. SIGHUP reads it again
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Read the configuration and all files it names, say what is wrong with them, and end
+    #[arg(long)]
+    pub(super) check_config: bool,
+
+    /// Ask for names and passwords of this file of `htpasswd -B`; it is read again when it changes
+    #[arg(long, value_name = "FILE", conflicts_with = "anonymous")]
+    pub(super) htpasswd: Option<PathBuf>,
+
+    /// Speak TLS with this certificate and those that lead to its root (PEM); read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(super) tls_certificate: Option<PathBuf>,
+
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(super) tls_key: Option<PathBuf>,
+
+    /// Write a line for each request
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) access_log: Option<AccessFormat>,
+
+    /// Where these lines go instead of standard output; opened again at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub(super) access_log_file: Option<PathBuf>,
+
+    /// Answer `/metrics` to everybody who reaches the server
+    #[arg(long)]
+    pub(super) metrics: bool,
+
+    /// Answer `/metrics`, `/healthz` and `/readyz` here as well, in plain HTTP
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) metrics_listen: Option<String>,
 
     /// How often to look for what no image needs any more, or `never`
     #[arg(long, value_name = "DURATION", default_value = "1h")]
@@ -67,8 +109,8 @@ impl Serve {
         duration("--shutdown-timeout", &self.shutdown_timeout)
     }
 
-    pub(super) fn options(&self) -> ServerOptions {
-        ServerOptions { read_only: self.read_only, ..ServerOptions::default() }
+    pub(super) fn options(&self, guard: Guard) -> ServerOptions {
+        ServerOptions { read_only: self.read_only, guard: Some(guard), ..ServerOptions::default() }
     }
 }
 
@@ -76,7 +118,7 @@ fn or_never(flag: &str, text: &str) -> CommandResult<Option<Duration>> {
     if text == NEVER { Ok(None) } else { duration(flag, text).map(Some) }
 }
 
-fn duration(flag: &str, text: &str) -> CommandResult<Duration> {
+pub(super) fn duration(flag: &str, text: &str) -> CommandResult<Duration> {
     human::parse_duration(text).ok_or_else(|| {
         CommandError::usage(format!("`{text}` is not a duration for `{flag}`")).with_hint("such as 24h or 90s")
     })

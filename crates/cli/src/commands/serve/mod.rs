@@ -3,9 +3,11 @@
 //! Knows nothing of HTTP, nor of what is in the store.
 
 mod args;
+mod config;
+mod guard;
+mod proxy;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use cooper_engine::serve::{Names, StoreBackend, Tended};
 use cooper_registry::server::Server;
@@ -13,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use args::Serve;
+use config::Config;
 
 use crate::error::{CommandError, CommandResult};
 use crate::surroundings::Surroundings;
@@ -22,17 +25,38 @@ use crate::{human, open, output, sanitise};
 pub(crate) async fn run(args: &Serve, at: &Surroundings) -> CommandResult {
     let schedule = args.schedule()?;
     let timeout = args.shutdown_timeout()?;
+    let config = guard::config(args)?;
+    let token_key = guard::token_key(at.root()?);
+    let mut guard = config.guard(&token_key)?;
+    if args.check_config {
+        guard::check(guard, &token_key)?;
+        return output::data("the configuration can be used\n");
+    }
     let mut ends = Ends::listen()?;
     let store = open::store(at)?;
-    let listener = listen(args).await?;
+    let listener = listen(args, &config).await?;
+    guard::ensure_token_key(&guard, &token_key)?;
+    guard.log = config.open_log()?;
+    let (log, scheme) = (guard.log.clone(), if guard.tls.is_some() { "https" } else { "http" });
     let address = listener.local_addr().map_err(|error| cannot_listen(args, error))?;
-    let names = Names::new(names(args, address), !args.pushed_only);
+    let names = match args.proxy.is_set() {
+        true => Names::new([], false),
+        false => Names::new(names(args, address), !args.pushed_only),
+    };
     let backend = StoreBackend::new(store, names);
-    let running = Server::serve(listener, Arc::new(backend.clone()), args.options())?;
-    output::data(&format!("serving http://{address}\n"))?;
+    let served = proxy::around(&backend, args, address, at).await?;
+    let mut running = Server::serve(listener, served, args.options(guard))?;
+    if let Some(place) = &config.metrics.listen {
+        let listener = TcpListener::bind(place).await.map_err(|error| {
+            CommandError::failure(format!("cannot listen on `{place}` for metrics")).with_source(error)
+        })?;
+        running.serve_metrics(listener);
+    }
+    output::data(&format!("serving {scheme}://{address}\n"))?;
     tokio::select! {
         () = ends.wait() => {}
         () = backend.tend(schedule, tell) => {}
+        kept = guard::keep(&running, args, &token_key) => match kept? {},
     }
     tokio::select! {
         done = running.drain(timeout) => {
@@ -42,18 +66,33 @@ pub(crate) async fn run(args: &Serve, at: &Surroundings) -> CommandResult {
         }
         () = ends.wait() => output::note("warning: ended at once by a second signal"),
     }
-    Ok(backend.write_index().await?)
+    backend.write_index().await?;
+    if let Some(log) = log {
+        log.finish();
+    }
+    Ok(())
 }
 
 /// Only whoever is on this machine may do anything without a password, unless the command says otherwise.
-async fn listen(args: &Serve) -> CommandResult<TcpListener> {
+async fn listen(args: &Serve, config: &Config) -> CommandResult<TcpListener> {
     let addresses: Vec<SocketAddr> =
         tokio::net::lookup_host(&args.listen).await.map_err(|error| cannot_listen(args, error))?.collect();
-    if !args.anonymous && !addresses.iter().all(|address| address.ip().is_loopback()) {
+    if args.anonymous && config.asks() {
+        let error = CommandError::usage("`--anonymous` lets everybody do everything, and the configuration does not");
+        return Err(error.with_hint("a rule for `anonymous` lets everybody do something"));
+    }
+    let is_open = !addresses.iter().all(|address| address.ip().is_loopback());
+    if is_open && config.auth.htpasswd.is_some() && config.tls.is_none() {
+        output::note(
+            "warning: passwords come in the clear: use `--tls-certificate`, or something before this server that speaks TLS",
+        );
+    }
+    if is_open && !args.anonymous && !config.asks() {
         let what =
             format!("`{}` can be reached from other machines, and nobody would be asked who they are", args.listen);
-        return Err(CommandError::usage(what)
-            .with_hint("--anonymous allows that; --listen 127.0.0.1:5000 serves this machine only"));
+        return Err(CommandError::usage(what).with_hint(
+            "--htpasswd FILE asks them, --anonymous does without; --listen 127.0.0.1:5000 serves this machine only",
+        ));
     }
     TcpListener::bind(&addresses[..]).await.map_err(|error| cannot_listen(args, error))
 }

@@ -263,7 +263,7 @@ impl Inner {
         self.room.used(&entry, manifest.bytes.len() as u64, || {
             let blobs = blobs(&manifest);
             blobs.iter().for_each(|blob| self.sizes.put(name, &blob.digest.to_string(), blob.size));
-            blobs.into_iter().map(|blob| blob.digest).collect()
+            blobs.into_iter().map(|blob| blob.digest).chain(children(&manifest)).collect()
         });
         manifest
     }
@@ -454,7 +454,7 @@ impl Backend for Proxy {
     }
 
     async fn tags(&self, name: &str, after: Option<&str>, limit: usize) -> Result<Option<Vec<String>>, Refusal> {
-        let inner = &self.inner;
+        let (inner, name) = (&self.inner, &*self.inner.upstream.canonical(name));
         let ask = |repository: crate::Repository| async move {
             let mut tags = repository.tags().await?;
             tags.sort_unstable();
@@ -471,9 +471,10 @@ impl Backend for Proxy {
     }
 
     async fn manifest(&self, name: &str, target: Target<'_>) -> Result<Option<StoredManifest>, Refusal> {
+        let name = self.inner.upstream.canonical(name);
         match target {
-            Target::Digest(digest) => self.inner.by_digest(name, digest).await,
-            Target::Tag(tag) => self.inner.by_tag(name, tag).await,
+            Target::Digest(digest) => self.inner.by_digest(&name, digest).await,
+            Target::Tag(tag) => self.inner.by_tag(&name, tag).await,
         }
     }
 
@@ -486,7 +487,7 @@ impl Backend for Proxy {
     }
 
     async fn referrers(&self, name: &str, subject: &Digest) -> Result<Vec<Descriptor>, Refusal> {
-        let inner = &self.inner;
+        let (inner, name) = (&self.inner, &*self.inner.upstream.canonical(name));
         let ask = |repository: crate::Repository| async move { repository.referrers(subject, None).await };
         match inner.list(&inner.statements, name, &format!("referrers/{subject}"), ask).await? {
             Some(found) => Ok(found),
@@ -495,6 +496,7 @@ impl Backend for Proxy {
     }
 
     async fn blob_size(&self, name: &str, digest: &Digest) -> Result<Option<u64>, Refusal> {
+        let name = &*self.inner.upstream.canonical(name);
         if let Some(size) = self.inner.shelf.blob_size(name, digest).await? {
             return Ok(Some(size));
         }
@@ -505,7 +507,7 @@ impl Backend for Proxy {
     }
 
     async fn open_blob(&self, name: &str, digest: &Digest, range: Range<u64>) -> Result<Option<Body>, Refusal> {
-        let inner = &self.inner;
+        let (inner, name) = (&self.inner, &*self.inner.upstream.canonical(name));
         if let Some(body) = inner.shelf.open_blob(name, digest, range.clone()).await? {
             return Ok(Some(body));
         }
@@ -547,6 +549,10 @@ impl Backend for Proxy {
 
     async fn upload(&self, _: &str, _: Algorithm) -> Result<Box<dyn Upload>, Refusal> {
         Err(read_only(self.inner.upstream.registry()))
+    }
+
+    async fn ready(&self) -> Result<(), Refusal> {
+        self.inner.shelf.ready().await
     }
 
     fn kept(&self) -> Option<&dyn Backend> {

@@ -47,22 +47,20 @@ impl Room {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A manifest of `size` bytes that names `parts` was used. It need not be known.
+    /// A manifest of `size` bytes that names `parts` was used. It need not be known. The manifests of an index are used with
+    /// it, and after it: it goes before them, as a backend does not let go of what an index needs.
     pub(super) fn used(&self, entry: &Entry, size: u64, parts: impl FnOnce() -> Vec<Digest>) {
         let mut books = self.lock();
-        books.tick += 1;
-        let tick = books.tick;
-        if let Some(kept) = books.entries.get_mut(entry) {
-            let before = std::mem::replace(&mut kept.used, tick);
-            books.order.remove(&before);
-        } else {
+        if !books.entries.contains_key(entry) {
             let parts = parts();
             for part in &parts {
                 *books.users.entry((entry.0.clone(), part.clone())).or_default() += 1;
             }
-            books.entries.insert(entry.clone(), Kept { used: tick, size, parts });
+            books.entries.insert(entry.clone(), Kept { used: 0, size, parts });
         }
-        books.order.insert(tick, entry.clone());
+        let parts = books.entries.get(entry).map(|kept| kept.parts.clone()).unwrap_or_default();
+        books.tick(entry);
+        parts.into_iter().for_each(|part| books.tick(&(entry.0.clone(), part)));
     }
 
     /// A blob is here.
@@ -109,6 +107,17 @@ impl Room {
     }
 }
 
+impl Books {
+    /// Puts a manifest, if it is one that is kept, behind all others.
+    fn tick(&mut self, entry: &Entry) {
+        let Some(kept) = self.entries.get_mut(entry) else { return };
+        self.tick += 1;
+        let before = std::mem::replace(&mut kept.used, self.tick);
+        self.order.remove(&before);
+        self.order.insert(self.tick, entry.clone());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,5 +148,15 @@ mod tests {
         assert_eq!(room.evict(), Some(Gone { entry: entry("b", "1"), blobs: parts(&["base", "x"]) }));
         assert_eq!(room.total(), 1110, "another repository has the same blobs");
         assert_eq!(room.evict(), None, "what was used last stays");
+    }
+
+    #[test]
+    fn an_index_goes_before_its_manifests() {
+        let room = Room::default();
+        room.used(&entry("a", "child"), 10, Vec::new);
+        room.used(&entry("a", "index"), 10, || vec![digest("child"), digest("absent")]);
+        room.used(&entry("a", "other"), 10, Vec::new);
+        assert_eq!(room.evict().map(|gone| gone.entry), Some(entry("a", "index")));
+        assert_eq!(room.evict().map(|gone| gone.entry), Some(entry("a", "child")));
     }
 }

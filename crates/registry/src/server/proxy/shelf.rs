@@ -90,6 +90,10 @@ impl Backend for Shelf {
     async fn upload(&self, name: &str, algorithm: Algorithm) -> Result<Box<dyn Upload>, Refusal> {
         self.inner.upload(&self.name(name), algorithm).await
     }
+
+    async fn ready(&self) -> Result<(), Refusal> {
+        self.inner.ready().await
+    }
 }
 
 #[cfg(test)]

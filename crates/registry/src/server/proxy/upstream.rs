@@ -66,6 +66,12 @@ impl Upstream {
         &self.registry
     }
 
+    /// The one name of a repository that has several: `alpine` of docker.io is `library/alpine`.
+    pub(super) fn canonical(&self, name: &str) -> String {
+        let reference = format!("{}/{name}", self.registry).parse::<Reference>();
+        reference.map_or_else(|_| name.to_owned(), |reference| reference.repository().to_owned())
+    }
+
     /// Whether the last answers were failures.
     pub(super) fn fails(&self) -> bool {
         *self.fails.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,7 +114,7 @@ impl Upstream {
         self.ask(name, thing, briefly).await
     }
 
-    /// The repository as docker would name it: `alpine` of docker.io is `library/alpine`.
+    /// The repository, at a tag or digest if `thing` is one.
     fn repository(&self, name: &str, thing: &str) -> crate::Result<Repository> {
         let separator = if thing.parse::<Digest>().is_ok() { "@" } else { ":" };
         let named = format!("{}/{name}{separator}{thing}", self.registry).parse::<Reference>();
