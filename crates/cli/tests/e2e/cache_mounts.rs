@@ -52,7 +52,7 @@ fn privileged_a_cache_mount_travels_with_the_cache() {
 
     let look = "ls -ln go/ab | sed 's/  */ /g' | cut -d' ' -f1,3,9- > /after && cat go/ab/link >> /after";
     let out = other.build(&step(",id=go", look), &["-t", "x", "--cache-from", &from]).ok();
-    assert!(out.stderr.contains("restored the cache mount `go` from"), "{}", out.stderr);
+    assert!(out.stderr.contains("restoring the cache mount `go` (1 MB) from"), "{}", out.stderr);
     assert_eq!(other.sh("x", "cat /before"), "go\n");
     let after = other.sh("x", "cat /after");
     assert!(after.contains("-rw------- 1000 one\n") && after.ends_with("object\n"), "{after}");
@@ -189,6 +189,9 @@ fn privileged_an_image_is_not_overwritten_by_mounts() {
     let (_runtime, _running, address) = registry();
     let name = format!("{address}/app:1");
     cooper.build(&step("", "true"), &["-t", &name, "--push"]).ok();
+    let error = cooper.run(&["cache", "export", "--all", &name]).fails(1);
+    assert!(error.contains("is something else than a cache"), "{error}");
+    cooper.build(&step("", "true"), &["-t", &name, "--push", "--cache-to", "type=inline"]).ok();
     let error = cooper.run(&["cache", "export", "--all", &name]).fails(1);
     assert!(error.contains("is something else than a cache"), "{error}");
 }

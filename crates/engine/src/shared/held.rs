@@ -28,6 +28,8 @@ pub(crate) struct Held {
     pub(crate) mounts: BTreeMap<String, Descriptor>,
     /// The name stands for something else.
     pub(crate) is_other: bool,
+    /// The records, or some of them, are an image's.
+    pub(crate) is_image: bool,
 }
 
 impl Held {
@@ -69,6 +71,7 @@ impl Held {
         {
             let inline: Inline = serde_json::from_value(inline.clone()).map_err(not_understood)?;
             merge(&mut self.records, inline.records(&manifest, &config.rootfs.diff_ids));
+            self.is_image = true;
             self.caches.push(descriptor);
         }
         Ok(())

@@ -235,8 +235,12 @@ impl SharedCaches {
         let caches = self.imports().filter(|import| import.choice.takes(id));
         let kept = caches.filter_map(|import| Some((import.mounts.get(&key)?, import)));
         for (entry, import) in mounts::newest_first(kept) {
-            match mounts::restore(store, name, import.packs.clone(), entry, false).await {
-                Ok(Some(_)) => return told(format!("restored the cache mount `{id}` from {}\n", import.name)),
+            let begin = |bytes: u64| {
+                let size = bytes.div_ceil(1_000_000);
+                told(format!("restoring the cache mount `{id}` ({size} MB) from {}\n", import.name));
+            };
+            match mounts::restore(store, name, import.packs.clone(), (entry, false), &begin).await {
+                Ok(Some(_)) => return told(format!("restored the cache mount `{id}`\n")),
                 Ok(None) => return,
                 Err(error) => {
                     warn(events, format!("the cache mount `{id}` is not restored from {}: {error}", import.name))

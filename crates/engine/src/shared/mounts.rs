@@ -238,13 +238,13 @@ pub(crate) async fn name_of(place: &dyn Blobs, descriptor: &Descriptor) -> Resul
 }
 
 /// Makes the store's mount what is kept at a place: if it has none, or an untouched copy of something else, or if its own is
-/// to be replaced. Bytes of its files; `None` if the store keeps what it has.
+/// to be replaced. `begin` is told the bytes of its files before they come. Those bytes; `None` if the store keeps what it has.
 pub(crate) async fn restore(
     store: &Store,
     name: &str,
     place: Arc<dyn Blobs>,
-    descriptor: &Descriptor,
-    replace: bool,
+    (descriptor, replace): (&Descriptor, bool),
+    begin: &(dyn Fn(u64) + Sync),
 ) -> Result<Option<u64>> {
     let what = "cannot restore the cache mount";
     let state = store.cache_mount_state(name).map_err(|e| from_store(e, what))?;
@@ -255,6 +255,7 @@ pub(crate) async fn restore(
     }
     let mount = read(&*place, descriptor, name).await?;
     let bytes = mount.listing.size();
+    begin(bytes);
     let (store, name, digest, handle) = (store.clone(), name.to_owned(), descriptor.digest.clone(), Handle::current());
     let unpacked = blocking(move || {
         let mut open = |blob: &Descriptor| {

@@ -83,7 +83,7 @@ pub async fn export_mounts(
     missing(choice, rows.iter().map(|(id, _)| id.as_str()), "this store has no cache mount")?;
     let place = Place::open(engine, to, true).await?;
     let held = place.held().await?;
-    if held.is_other {
+    if held.is_other || held.is_image {
         let error = Error::new(ErrorKind::User, format!("{} is something else than a cache", place.shown));
         return Err(error.with_hint("give it a name of its own"));
     }
@@ -132,7 +132,7 @@ pub async fn import_mounts(
     for (id, entry) in wanted {
         let restoring = async {
             let name = mounts::name_of(&*place.blobs, &entry).await?;
-            mounts::restore(&engine.store, &name, place.blobs.clone(), &entry, replace).await
+            mounts::restore(&engine.store, &name, place.blobs.clone(), (&entry, replace), &|_| ()).await
         };
         done.push((id, steps.run(restoring).await?));
     }
