@@ -6,8 +6,8 @@ use std::path::Path;
 use cooper_base::manifest::{Configure, Layers, ScriptRule, User};
 use cooper_base::testing::{ar, control, deb, locked};
 use cooper_base::{
-    Filter, Given, Item, Layer, Lock, Manifest, Result, Unpacked, arrange, check_scripts, declared_layer, dpkg,
-    generate, unpack,
+    Filter, Given, Item, Layer, Lock, LockedRelease, Manifest, Result, Unpacked, arrange, check_scripts,
+    declared_layer, dpkg, generate, unpack,
 };
 use cooper_oci::testing::{dir, entry, file, tar};
 use cooper_oci::{Digest, Entry, EntryKind};
@@ -325,6 +325,30 @@ fn dpkg_finds_packages_unpacked() {
     assert_eq!(file("info/p:all.list"), "/.\n/etc/p.conf\n/etc/p.d\n/etc/p.d/q\n");
     assert_eq!(file("triggers/File"), "/etc/p.d p:all/noawait\n");
     assert_eq!(file("triggers/named"), "p:all\n");
+}
+
+#[test]
+fn apts_sources_are_those_of_the_lock() {
+    let release = LockedRelease {
+        uri: "http://mirror".into(),
+        suite: "noble".into(),
+        origin: Some("Ubuntu".into()),
+        components: vec!["main".into()],
+        date: 0,
+        digest: Digest::of(b""),
+        signed_by: vec![],
+    };
+    let lock = Lock { releases: BTreeMap::from([("noble".into(), release)]), ..empty_lock() };
+    let keyring = "usr/share/keyrings/ubuntu-archive-keyring.gpg";
+    let mut packages = dpkg_packages();
+    packages.push(package("apt", "", &vec![file("usr/bin/apt-get", b""), file(keyring, b"")]));
+    let items = dpkg::items(&run_manifest(), "amd64", &lock, &packages, &Given::default()).unwrap();
+    let expect = format!(
+        "etc/apt/sources.list.d/ubuntu.sources: Types: deb\nURIs: http://mirror\nSuites: noble\nComponents: main\n\
+         Signed-By: /{keyring}\n"
+    );
+    let files = shown(&declared_layer("", items, &packages));
+    assert!(files.contains(&expect), "{files:#?}");
 }
 
 #[test]

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use crate::Lock;
 use crate::layers::{Item, Unpacked};
 
-/// The keys of the distribution, from its own package.
-const KEYRING: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
+/// Distributions, and their keys from a package of their own.
+const KEYRINGS: &[(&str, &str)] = &[
+    ("debian", "usr/share/keyrings/debian-archive-keyring.gpg"),
+    ("ubuntu", "usr/share/keyrings/ubuntu-archive-keyring.gpg"),
+];
 
 /// The file, in an image with apt whose packages came from a server.
 pub(super) fn sources(lock: &Lock, packages: &[Unpacked]) -> Option<Item> {
@@ -20,7 +23,8 @@ pub(super) fn sources(lock: &Lock, packages: &[Unpacked]) -> Option<Item> {
     for release in lock.releases.values().filter(|release| release.uri.starts_with("http")) {
         archives.entry((&release.uri, &release.components)).or_default().push(&release.suite);
     }
-    let signed_by = if has(KEYRING) { format!("Signed-By: /{KEYRING}\n") } else { String::new() };
+    let keyring = KEYRINGS.iter().find(|(_, path)| has(path));
+    let signed_by = keyring.map(|(_, path)| format!("Signed-By: /{path}\n")).unwrap_or_default();
     let paragraph = |((uri, components), suites): (&(&str, &[String]), &Vec<&str>)| {
         format!(
             "Types: deb\nURIs: {uri}\nSuites: {}\nComponents: {}\n{signed_by}",
@@ -29,5 +33,6 @@ pub(super) fn sources(lock: &Lock, packages: &[Unpacked]) -> Option<Item> {
         )
     };
     let text = archives.iter().map(paragraph).collect::<Vec<_>>().join("\n");
-    (!text.is_empty()).then(|| Item::file("etc/apt/sources.list.d/debian.sources", 0o644, text))
+    let name = keyring.map_or(KEYRINGS[0].0, |(name, _)| name);
+    (!text.is_empty()).then(|| Item::file(format!("etc/apt/sources.list.d/{name}.sources"), 0o644, text))
 }
