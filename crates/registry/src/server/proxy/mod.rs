@@ -248,7 +248,10 @@ impl Inner {
 
     async fn give_name(&self, name: &str, tag: &str, digest: &Digest) -> Result<(), Refusal> {
         let manifest = self.shelf.manifest(name, Target::Digest(digest)).await?;
-        let Some(manifest) = manifest else { return Ok(self.waiting.remove(name, tag)) };
+        let Some(manifest) = manifest else {
+            self.waiting.remove(name, tag);
+            return Ok(());
+        };
         if !self.is_whole(name, &manifest).await? {
             return Ok(());
         }
