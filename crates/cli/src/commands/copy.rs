@@ -17,7 +17,7 @@ use crate::{engine_calls, open, output};
 /// Lines of a list; a larger one is a mistake.
 const LIST_MAX: usize = 100_000;
 
-/// Copy images between registries, the store, OCI layouts, directories, archives and docker engines
+/// Copy images between registries, the store, directories, archives and docker engines
 ///
 /// A place is `NAME` or `docker://NAME` (a registry), `store:NAME`, `oci:DIR[:TAG]`, `dir:DIR`, `oci-archive:FILE[:NAME]`,
 /// `docker-archive:FILE[:NAME]` or `docker-daemon:NAME`. Every platform is copied unless one is named; what is there
