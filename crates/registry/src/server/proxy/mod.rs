@@ -7,6 +7,8 @@
 //! - An image has its name in the backend from when all of it came: until then the cache alone remembers the tag.
 //! - Nothing is pushed here.
 
+mod address;
+mod blobs;
 mod flight;
 mod memory;
 mod room;
@@ -22,11 +24,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cooper_oci::{Algorithm, Body, Descriptor, Digest, Target};
-use futures::StreamExt;
 use tokio::sync::{Mutex, MutexGuard};
-use url::Url;
 
-use self::flight::{Flight, Flights, State};
+pub use self::address::UpstreamAddress;
+use self::flight::Flights;
 use self::memory::Memory;
 use self::room::Room;
 use self::shelf::Shelf;
@@ -34,7 +35,7 @@ pub use self::upstream::Notes;
 use self::upstream::{Failure, Upstream};
 use self::waiting::Waiting;
 use super::{Backend, Document, Part, Refusal, StoredManifest, Upload};
-use crate::{Client, Error, ErrorKind, Result as ClientResult};
+use crate::{Client, Result as ClientResult};
 
 /// Tags whose digest is remembered.
 const TAGS_MAX: usize = 100_000;
@@ -65,45 +66,6 @@ pub struct ProxyOptions {
 impl std::fmt::Debug for ProxyOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProxyOptions").field("ttl", &self.ttl).field("max_size", &self.max_size).finish_non_exhaustive()
-    }
-}
-
-/// A registry by its address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamAddress {
-    /// As in the name of an image: `docker.io`, `registry.example:5000`.
-    pub registry: String,
-    /// By plain HTTP.
-    pub plain_http: bool,
-}
-
-impl std::str::FromStr for UpstreamAddress {
-    type Err = Error;
-
-    /// `https://HOST[:PORT]`, `http://HOST[:PORT]` or the registry as in the name of an image.
-    fn from_str(text: &str) -> ClientResult<Self> {
-        let invalid = |why: &str| {
-            Error::new(ErrorKind::Invalid, format!("`{text}` is no address of a registry: {why}"))
-                .with_hint("such as https://registry-1.docker.io or docker.io")
-        };
-        let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-        let url = Url::parse(&full).map_err(|e| invalid(&e.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid("it is neither http nor https"));
-        }
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("it has more than a host and a port"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("log in with `cooper login` instead of writing a password here"));
-        }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("it has no host"))?;
-        let registry = match (host, url.port()) {
-            ("registry-1.docker.io" | "index.docker.io" | "registry.hub.docker.com", None) => "docker.io".to_owned(),
-            (host, Some(port)) => format!("{host}:{port}"),
-            (host, None) => host.to_owned(),
-        };
-        Ok(Self { registry, plain_http: url.scheme() == "http" })
     }
 }
 
@@ -248,25 +210,22 @@ impl Inner {
 
     async fn give_name(&self, name: &str, tag: &str, digest: &Digest) -> Result<(), Refusal> {
         let manifest = self.shelf.manifest(name, Target::Digest(digest)).await?;
-        let Some(manifest) = manifest else {
-            self.waiting.remove(name, tag);
-            return Ok(());
-        };
-        if !self.is_whole(name, &manifest).await? {
-            return Ok(());
+        if let Some(manifest) = &manifest {
+            if !self.is_whole(name, manifest).await? {
+                return Ok(());
+            }
+            self.shelf.put_manifest(name, &[tag.to_owned()], manifest, &[]).await?;
         }
         self.waiting.remove(name, tag);
-        self.shelf.put_manifest(name, &[tag.to_owned()], &manifest, &[]).await
+        Ok(())
     }
 
     /// Whether all blobs of an image are here; of an index, those of its images that are here at all, of which there is one.
     async fn is_whole(&self, name: &str, manifest: &StoredManifest) -> Result<bool, Refusal> {
-        let mut images = Vec::new();
-        for child in children(manifest) {
-            images.extend(self.shelf.manifest(name, Target::Digest(&child)).await?);
-        }
-        if images.is_empty() && children(manifest).is_empty() {
-            images.push(manifest.clone());
+        let inside = children(manifest);
+        let mut images = if inside.is_empty() { vec![manifest.clone()] } else { Vec::new() };
+        for child in &inside {
+            images.extend(self.shelf.manifest(name, Target::Digest(child)).await?);
         }
         for blob in images.iter().flat_map(blobs) {
             if self.shelf.blob_size(name, &blob.digest).await?.is_none() {
@@ -381,101 +340,6 @@ impl Inner {
             }
         }
         Ok(())
-    }
-
-    /// The length of a blob that is not here: as a manifest says, else as upstream says.
-    async fn size(&self, name: &str, digest: &Digest) -> Result<Option<u64>, Refusal> {
-        let thing = digest.to_string();
-        if let Some(size) = self.sizes.get(name, &thing, Duration::MAX) {
-            return Ok(Some(size));
-        }
-        let asked = self.upstream.ask(name, &thing, |repository| async move { repository.blob_size(digest).await });
-        match asked.await {
-            Ok(size) => {
-                self.sizes.put(name, &thing, size);
-                Ok(Some(size))
-            }
-            Err(Failure::Unknown) => Ok(None),
-            Err(Failure::Refused(refusal) | Failure::Fails(refusal)) => Err(refusal),
-        }
-    }
-
-    /// Brings the blob of a flight; from here, if it came in between.
-    async fn fetch(&self, flight: &Flight, name: &str, digest: &Digest) -> Result<bool, State> {
-        let size = flight.size();
-        let failed = |refusal| State::Failed(Some(refusal));
-        let kept = self.shelf.open_blob(name, digest, 0..size).await.map_err(failed)?;
-        let is_kept = kept.is_some();
-        let mut body = match kept {
-            Some(body) => body,
-            None => self.open_upstream(name, digest, size).await?,
-        };
-        flight.set(State::Coming(0));
-        let broken = |why: String| {
-            self.say(&format!("the download of {digest} for {name} ends: {why}"));
-            State::Failed(Some(Refusal::new(502, "UNKNOWN", "the download from upstream failed")))
-        };
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| broken(error.to_string()))?;
-            flight.write(chunk).await.map_err(|error| broken(error.to_string()))?;
-        }
-        Ok(is_kept)
-    }
-
-    /// A stream that ends well only if its bytes are the digest's.
-    async fn open_upstream(&self, name: &str, digest: &Digest, size: u64) -> Result<Body, State> {
-        let descriptor = Descriptor::new("application/octet-stream", digest.clone(), size);
-        let thing = digest.to_string();
-        let asked = self.upstream.ask(name, &thing, |repository| async move { repository.blob(&descriptor).await });
-        asked.await.map_err(|failure| match failure {
-            Failure::Unknown => State::Failed(None),
-            Failure::Refused(refusal) | Failure::Fails(refusal) => State::Failed(Some(refusal)),
-        })
-    }
-
-    async fn fly(&self, flight: Arc<Flight>, name: &str, digest: &Digest) {
-        let ended = tokio::select! {
-            ended = self.fetch(&flight, name, digest) => ended,
-            () = flight.abandoned() => Err(State::Failed(None)),
-        };
-        match ended {
-            Ok(is_kept) => {
-                flight.set(State::Proved);
-                if !is_kept && let Err(refusal) = self.land(&flight, name, digest).await {
-                    self.cannot_keep(&format!("blob {digest}"), &refusal);
-                }
-                self.flights.end(&flight);
-                self.make_room().await;
-            }
-            Err(state) => {
-                self.flights.end(&flight);
-                flight.set(state);
-            }
-        }
-    }
-
-    /// Puts a blob that is proved onto the shelf.
-    async fn land(&self, flight: &Arc<Flight>, name: &str, digest: &Digest) -> Result<(), Refusal> {
-        let mut upload = self.shelf.upload(name, digest.algorithm()).await?;
-        let mut body = flight.whole();
-        while let Some(chunk) = body.next().await {
-            upload.write(chunk.map_err(Refusal::internal)?).await?;
-        }
-        upload.commit(digest).await?;
-        self.room.came(digest, flight.size());
-        self.give_names(name).await;
-        Ok(())
-    }
-
-    /// Takes a blob over from another repository of this cache, once upstream says that this one has it too.
-    async fn mount(&self, name: &str, digest: &Digest) -> Result<bool, Refusal> {
-        for holder in self.shelf.holders(digest).await? {
-            if self.shelf.mount_blob(&holder, name, digest).await? {
-                self.give_names(name).await;
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// A list that upstream gives, remembered for a while; `None` when upstream gives no answer.
@@ -647,35 +511,5 @@ fn children(manifest: &StoredManifest) -> Vec<Digest> {
     match Document::of(manifest) {
         Some(Document::Index(index)) => index.manifests.into_iter().map(|child| child.digest).collect(),
         _ => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_registries() {
-        for (text, registry, plain_http) in [
-            ("https://registry-1.docker.io", "docker.io", false),
-            ("docker.io", "docker.io", false),
-            ("http://127.0.0.1:5000/", "127.0.0.1:5000", true),
-            ("https://r.example:8443", "r.example:8443", false),
-            ("r.example", "r.example", false),
-        ] {
-            let expect = UpstreamAddress { registry: registry.into(), plain_http };
-            assert_eq!(text.parse::<UpstreamAddress>().unwrap(), expect, "{text}");
-        }
-        for text in [
-            "",
-            "https://",
-            "ftp://x",
-            "https://user:pw@r.example",
-            "https://r.example/team",
-            "https://r.example?x",
-            "a b",
-        ] {
-            assert!(text.parse::<UpstreamAddress>().is_err(), "{text}");
-        }
     }
 }
