@@ -226,7 +226,7 @@ fn base_packages(debs: &Path) {
     };
     let mut tool = vec![
         with(0o755, 0, file("bin/busybox", &fs::read(BUSYBOX).unwrap())),
-        with(0o755, 0, file("usr/bin/dpkg", b"#!/bin/sh\nid -u > /etc/configured\n")),
+        with(0o755, 0, file("usr/bin/dpkg", b"#!/bin/sh\n[ -e /etc/fails ] && exit 3\nid -u > /etc/configured\n")),
         with(0o2755, 42, dir("srv/shared")),
         with(0o4750, 42, file("srv/program", b"x")),
     ];
@@ -269,6 +269,15 @@ fn privileged_every_mode_makes_the_same_base() {
             assert!(owners.iter().any(|found| found == line), "{line} in {owners:#?}");
         }
     }
+    let text = "packages: [tool]\nconfigure: run\nfiles: [{path: /etc/fails, text: x}]\n";
+    fs::write(bench.at("context/base.yaml"), text).unwrap();
+    let mut command = bench.cooper(Mode::Single, &bench.store(Mode::Single, "Single-run"), &["base", "build"]);
+    let Output { status, stderr, .. } = command.env("COOPER_APT_DIR", &apt).output().unwrap();
+    let err = String::from_utf8_lossy(&stderr);
+    assert!(
+        !status.success() && err.contains("exit code 3") && err.contains("hint: steps of this build have one"),
+        "{err}"
+    );
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use cooper_base::Unpacked;
 use cooper_base::dpkg::{Step, configure_step};
 use cooper_llb::{Exec, Network};
-use cooper_store::LayerId;
+use cooper_store::{LayerId, Ownership};
 
 use super::OnePlatform;
 use crate::engine::blocking;
 use crate::error::from_base;
-use crate::ops::{ExecWork, KillSwitch, Prepared, exec};
+use crate::ops::{ExecWork, KillSwitch, Prepared, SINGLE_ID, exec};
 use crate::{Error, Result};
 
 /// Ends the process when the build is given up.
@@ -51,7 +51,14 @@ impl OnePlatform<'_> {
         let layer = blocking(move || exec(&op, work)).await;
         let layer = layer.map_err(|e| {
             let tail = e.step.as_deref().map(|(_, lines)| lines.clone()).unwrap_or_default();
-            Error { step: Some(Box::new((title.clone(), tail))), what: self.failed(&e), ..e }
+            let what = self.failed(&e);
+            let mut error = Error { step: Some(Box::new((title.clone(), tail))), what, ..e };
+            // dpkg goes on after a script that could not give a file away: the last lines do not tell.
+            let is_single = self.engine.store.ownership() == Ownership::Single;
+            if is_single && error.exit_code.is_some() && error.hints.is_empty() {
+                error.hints.push(SINGLE_ID.to_owned());
+            }
+            error
         })?;
         Ok((title, layer))
     }

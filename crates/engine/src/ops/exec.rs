@@ -267,13 +267,13 @@ fn out_of_memory(resources: &Resources) -> String {
 /// What the kernel and programs say when a step wants an id that a namespace of one id does not have.
 const REFUSED_IDS: [&str; 6] = ["chown", "ownership", "setgroups", "setuid", "setgid", "seteuid"];
 
+/// The hint for what needs more ids than there are.
+pub(crate) const SINGLE_ID: &str = "steps of this build have one user id: they can give files to nobody and become nobody \
+    else; give this user a range in /etc/subuid and /etc/subgid (`cooper doctor`)";
+
 fn single_id_hint(ownership: Ownership, tail: &[String]) -> Option<String> {
     let refused = tail.iter().any(|line| REFUSED_IDS.iter().any(|word| line.contains(word)));
-    (ownership == Ownership::Single && refused).then(|| {
-        "steps of this build have one user id: they can give files to nobody and become nobody else; \
-         give this user a range in /etc/subuid and /etc/subgid (`cooper doctor`)"
-            .to_owned()
-    })
+    (ownership == Ownership::Single && refused).then(|| SINGLE_ID.to_owned())
 }
 
 fn hint(exit: Exit, resources: &Resources) -> Option<String> {
