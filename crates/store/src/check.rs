@@ -134,7 +134,7 @@ impl Store {
         Ok(())
     }
 
-    /// What the images of the store name is here: they come in whole. Not asked while blobs are broken, because reading
+    /// What the images of the store name is here: they come in whole, but for platforms that nobody asked for. Not asked while blobs are broken, because reading
     /// a broken manifest moves it aside.
     fn check_image_blobs(&self, out: &mut Vec<Problem>) -> Result<()> {
         if out.iter().any(|problem| problem.kind == ProblemKind::Blob) {
@@ -145,7 +145,8 @@ impl Store {
         let mut images = HashMap::new();
         contents::of_images(self, &mut images)?;
         for (digest, contents) in images.iter().filter(|(digest, _)| blobs.contains(*digest)) {
-            if let Some(missing) = contents.blobs.iter().filter(|blob| !blobs.contains(*blob)).min() {
+            let is_missing = |blob: &&String| !blobs.contains(*blob) && !contents.spare.contains(*blob);
+            if let Some(missing) = contents.blobs.iter().filter(is_missing).min() {
                 out.push(problem(ProblemKind::Image, digest, format!("its blob {missing} is not in the store")));
             }
         }

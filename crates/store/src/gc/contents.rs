@@ -20,6 +20,9 @@ const CONFIG_MAX: u64 = 16 << 20;
 pub(crate) struct Contents {
     pub(crate) blobs: HashSet<String>,
     pub(crate) layers: HashSet<String>,
+    /// Manifests among the blobs that may be missing: those of an index of which another one is here. A cache of a registry
+    /// keeps the platforms that were asked for.
+    pub(crate) spare: HashSet<String>,
 }
 
 /// Contents of every image of the store, adding to what is known.
@@ -48,6 +51,10 @@ impl Contents {
         if kind.is_index() {
             let children = serde_json::from_slice::<Index>(&bytes).map(|index| index.manifests).unwrap_or_default();
             children.iter().for_each(|child| self.add(store, child, depth - 1));
+            let is_here = |child: &Descriptor| store.has_blob(&child.digest).unwrap_or(false);
+            if children.iter().any(is_here) {
+                self.spare.extend(children.iter().map(|child| child.digest.to_string()));
+            }
         } else if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) {
             self.add_manifest(store, &manifest);
         }
