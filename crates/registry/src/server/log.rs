@@ -177,7 +177,7 @@ impl AccessLog {
     pub fn new(format: LogFormat, open: LogOpener) -> io::Result<Self> {
         let place = open()?;
         let (to, from) = sync_channel(WAITING_MAX);
-        std::thread::Builder::new().name("access log".into()).spawn(move || write(&from, place, &open))?;
+        std::thread::Builder::new().name("access log".into()).spawn(move || write(from, place, &open))?;
         Ok(Self { format, to, lost: Arc::default() })
     }
 
@@ -210,7 +210,7 @@ impl AccessLog {
     }
 }
 
-fn write(from: &Receiver<Message>, mut place: Box<dyn Write + Send>, open: &LogOpener) {
+fn write(from: Receiver<Message>, mut place: Box<dyn Write + Send>, open: &LogOpener) {
     while let Ok(message) = from.recv() {
         match message {
             Message::Line(line) => {
@@ -223,6 +223,8 @@ fn write(from: &Receiver<Message>, mut place: Box<dyn Write + Send>, open: &LogO
                 }
             }
             Message::End(done) => {
+                // First, so that a line put after the end counts as lost.
+                drop(from);
                 let _ = done.try_send(());
                 return;
             }
