@@ -167,3 +167,28 @@ async fn loopback_that_speaks_tls_is_found_and_its_certificate_checked() {
     })
     .await;
 }
+
+/// What it says of a certificate it does not trust is then the error, and not that an answer was no HTTP.
+#[tokio::test]
+async fn loopback_that_answers_no_http_is_asked_by_tls() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    within(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let answering = tokio::spawn(async move {
+            let mut firsts = Vec::new();
+            while firsts.last() != Some(&22) {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut asked = [0; 1024];
+                let _ = stream.read(&mut asked).await.unwrap();
+                firsts.push(asked[0]);
+                // An alert: this was no handshake.
+                stream.write_all(&[21, 3, 3, 0, 2, 2, 70]).await.unwrap();
+            }
+            firsts
+        });
+        let error = repository(&anonymous(), addr, "a:1").resolve().await.unwrap_err();
+        assert_eq!(answering.await.unwrap(), [b'G', 22], "{error}");
+    })
+    .await;
+}

@@ -152,11 +152,12 @@ impl Registry {
         let bases = origin::bases(&self.name, &self.shared.options.plain_http)?;
         match bases.as_slice() {
             [plain, secure] => Ok(match self.probe(plain).await {
-                // What a TLS port answers to plain HTTP, if it answers.
-                Some(StatusCode::BAD_REQUEST) => secure.clone(),
-                Some(_) => plain.clone(),
-                None if self.probe(secure).await.is_some() => secure.clone(),
-                None => plain.clone(),
+                // What a TLS port answers to plain HTTP: this, or something that is no HTTP.
+                Ok(StatusCode::BAD_REQUEST) => secure.clone(),
+                Ok(_) => plain.clone(),
+                Err(Some(error)) if !error.is_connect() && !error.is_timeout() => secure.clone(),
+                Err(_) if self.probe(secure).await.is_ok() => secure.clone(),
+                Err(_) => plain.clone(),
             }),
             [base, ..] => Ok(base.clone()),
             [] => Err(Error::new(ErrorKind::Invalid, format!("{} has no address", self.name))),
@@ -164,10 +165,10 @@ impl Registry {
     }
 
     /// What `base` answers in its scheme, without being shown anything.
-    async fn probe(&self, base: &Url) -> Option<StatusCode> {
-        let client = self.shared.http.client(base).await.ok()?;
+    async fn probe(&self, base: &Url) -> Result<StatusCode, Option<reqwest::Error>> {
+        let client = self.shared.http.client(base).await.map_err(|_| None)?;
         let answer = client.get(base.clone()).timeout(self.shared.options.connect_timeout).send().await;
-        answer.ok().map(|answer| answer.status())
+        answer.map(|answer| answer.status()).map_err(Some)
     }
 
     /// Sends until answered with success; anything else is an error.

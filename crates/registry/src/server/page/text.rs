@@ -1,5 +1,5 @@
 //! Words, sizes and dates as the page shows them. Whatever an image or a client says goes through [`foreign`] or
-//! [`instruction`], so that it is neither markup nor able to show something else than it is.
+//! `instruction`, so that it is neither markup nor able to show something else than it is.
 //!
 //! Knows nothing of registries.
 
