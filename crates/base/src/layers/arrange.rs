@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use cooper_oci::{Entry, EntryKind};
+use cooper_oci::{Digest, Entry, EntryKind};
 
 use super::{Item, Unpacked, links};
 use crate::manifest::Layers;
@@ -19,6 +19,8 @@ pub struct Layer {
     pub title: String,
     /// Its files.
     pub items: Vec<Item>,
+    /// The packages that all of its files' bytes are from; none if some are from elsewhere.
+    pub packages: Vec<Digest>,
 }
 
 /// The package whose directories count: it brings the top of the tree with the right modes.
@@ -52,7 +54,7 @@ pub fn declared_layer(title: &str, items: Vec<Item>, packages: &[Unpacked]) -> L
         }
         all.insert(item.path().to_owned(), item);
     }
-    Layer { title: title.to_owned(), items: all.into_values().collect() }
+    Layer { title: title.to_owned(), items: all.into_values().collect(), packages: Vec::new() }
 }
 
 fn ordered(packages: &[Unpacked]) -> Vec<&Unpacked> {
@@ -131,7 +133,8 @@ impl<'a> Tree<'a> {
         let wanted: BTreeSet<PathBuf> = dirs.chain(parents).map(Path::to_owned).collect();
         settled.extend(wanted.iter().filter(|path| !path.as_os_str().is_empty()).map(|path| self.dir(path)));
         settled.sort_by(|a, b| a.path().cmp(b.path()));
-        Layer { title, items: settled }
+        let packages = members.iter().map(|index| packages[*index].package.digest.clone()).collect();
+        Layer { title, items: settled, packages }
     }
 
     fn dir(&self, path: &Path) -> Item {

@@ -254,3 +254,19 @@ fn presets_are_listed_and_shown() {
     assert!(shown.contains("- libstdc++6\n") && shown.contains("- tzdata\n"), "{shown}");
     assert!(cooper.run(&["base", "show", "slimm"]).fails(1).contains("did you mean `slim`?"));
 }
+
+#[test]
+fn a_layer_is_made_of_its_packages_once() {
+    let cooper = world(Cooper::empty());
+    let made = |packages: &str, more: &str| {
+        cooper.put("base.yaml", format!("packages: [{packages}]\nlayers: per-package\n{more}"));
+        cooper.run(&["base", "lock", "--deb-dir", &cooper.text("../debs")]).ok();
+        build(&cooper, &["--progress=plain"]).ok().stderr
+    };
+    let first = made("tool", "");
+    assert!(!first.contains("are there already"), "{first}");
+    let second = made("tool, data", "");
+    assert!(second.contains("1 of 3 layers are there already"), "{second}");
+    let third = made("tool, data", "path-exclude: [/etc/data]\n");
+    assert!(third.contains("1 of 3 layers are there already"), "the other keeps less of its package: {third}");
+}

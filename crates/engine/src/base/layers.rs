@@ -4,7 +4,7 @@ use std::fs::File;
 
 use cooper_base::manifest::Configure;
 use cooper_base::{Described, Filter, Layer, LockedPackage, Unpacked, arrange, check_scripts, generate, unpack};
-use cooper_oci::{Compression, Digest};
+use cooper_oci::{Compression, Digest, Hasher};
 use cooper_store::{Key, KeyInputRow, LayerId, Record, RecordId, Store};
 use rayon::prelude::*;
 
@@ -37,12 +37,19 @@ impl OnePlatform<'_> {
         }
         let Unconfigured { layers, packages, described } = self.unpack(packages).await?;
         let mut titles: Vec<String> = layers.iter().map(|layer| layer.title.clone()).collect();
-        let (store, compression, created) = (self.engine.store.clone(), self.request.compression, self.created);
-        let one = move |layer: &Layer| match runs {
-            true => place(&store, layer, created),
-            false => write(&store, layer, compression, created),
+        let making = Making {
+            store: self.engine.store.clone(),
+            clock: self.engine.clock,
+            runs,
+            compression: self.request.compression,
+            created: self.created,
         };
-        let mut ids = blocking(move || layers.iter().map(one).collect::<Result<Vec<_>>>()).await?;
+        let made = blocking(move || layers.iter().map(|layer| making.layer(layer)).collect::<Result<Vec<_>>>()).await?;
+        let there = made.iter().filter(|(_, found)| *found).count();
+        if there > 0 {
+            (self.output().0)(false, format!("{there} of {} layers are there already\n", made.len()).as_bytes());
+        }
+        let mut ids: Vec<LayerId> = made.into_iter().map(|(id, _)| id).collect();
         if runs {
             // They are packed while the packages are configured.
             ids.iter().for_each(|id| drop(self.seals.start(id)));
@@ -133,6 +140,75 @@ impl OnePlatform<'_> {
         };
         store.save(&record, &[key(inputs)]).map_err(told)
     }
+}
+
+/// Makes single layers.
+struct Making {
+    store: Store,
+    clock: fn() -> i64,
+    runs: bool,
+    compression: Compression,
+    created: i64,
+}
+
+impl Making {
+    /// A layer, and whether it was there: one is found by its packages and by what it keeps of them, whatever the others are.
+    fn layer(&self, layer: &Layer) -> Result<(LayerId, bool)> {
+        let inputs = self.inputs(layer);
+        let is_known = !layer.packages.is_empty();
+        if let Some(found) = is_known.then(|| self.find(&inputs)).flatten() {
+            return Ok((found, true));
+        }
+        let id = match self.runs {
+            true => place(&self.store, layer, self.created)?,
+            false => write(&self.store, layer, self.compression, self.created)?,
+        };
+        if is_known {
+            self.keep(layer, inputs, &id)?;
+        }
+        Ok((id, false))
+    }
+
+    fn inputs(&self, layer: &Layer) -> Vec<KeyInputRow> {
+        let row = |name: &str, value: String| KeyInputRow { name: name.to_owned(), value };
+        let mut entries = Hasher::default();
+        layer.items.iter().for_each(|item| entries.update(format!("{:?}\n", item.entry).as_bytes()));
+        let mut rows = vec![
+            row("recipe", RECIPE.into()),
+            row("created", self.created.to_string()),
+            row("compression", format!("{:?}", self.compression)),
+            row("unpacked", self.runs.to_string()),
+            row("entries", entries.finish().to_string()),
+        ];
+        rows.extend(layer.packages.iter().map(|package| row("package", package.to_string())));
+        rows
+    }
+
+    fn find(&self, inputs: &[KeyInputRow]) -> Option<LayerId> {
+        let store = &self.store;
+        let record = store.record(&store.lookup(&layer_key(inputs)).ok().flatten()?).ok().flatten()?;
+        let [layer] = &record.layers[..] else { return None };
+        let is_here = store.hold_layer(layer).unwrap_or(false) && store.layer_is_here(layer).unwrap_or(false);
+        is_here.then(|| layer.clone())
+    }
+
+    fn keep(&self, layer: &Layer, inputs: Vec<KeyInputRow>, id: &LayerId) -> Result<()> {
+        let key = layer_key(&inputs);
+        let record = Record {
+            id: RecordId(key.0),
+            layers: vec![id.clone()],
+            inputs,
+            detail: None,
+            step: format!("base layer {}", layer.title),
+            created: (self.clock)(),
+            trace: None,
+        };
+        self.store.save(&record, &[key]).map_err(|e| from_store(e, "cannot keep a layer for the next build"))
+    }
+}
+
+fn layer_key(inputs: &[KeyInputRow]) -> Key {
+    Key::of(&serde_json::to_vec(&("base layer", inputs)).unwrap_or_default())
 }
 
 fn key(inputs: &[KeyInputRow]) -> Key {
