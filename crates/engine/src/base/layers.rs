@@ -4,7 +4,7 @@ use std::fs::File;
 
 use cooper_base::manifest::Configure;
 use cooper_base::{Described, Filter, Layer, LockedPackage, Unpacked, arrange, check_scripts, generate, unpack};
-use cooper_oci::{Compression, Digest, Hasher};
+use cooper_oci::{Compression, Digest, Entry, Hasher, Mtime};
 use cooper_store::{Key, KeyInputRow, LayerId, Record, RecordId, Store};
 use rayon::prelude::*;
 
@@ -172,10 +172,13 @@ impl Making {
     fn inputs(&self, layer: &Layer) -> Vec<KeyInputRow> {
         let row = |name: &str, value: String| KeyInputRow { name: name.to_owned(), value };
         let mut entries = Hasher::default();
-        layer.items.iter().for_each(|item| entries.update(format!("{:?}\n", item.entry).as_bytes()));
+        for item in &layer.items {
+            // The date of the image counts only where it changes something: every update of the lock moves it.
+            let mtime = item.entry.mtime.min(Mtime { secs: self.created, nanos: 0 });
+            entries.update(format!("{:?}\n", Entry { mtime, ..item.entry.clone() }).as_bytes());
+        }
         let mut rows = vec![
             row("recipe", RECIPE.into()),
-            row("created", self.created.to_string()),
             row("compression", format!("{:?}", self.compression)),
             row("unpacked", self.runs.to_string()),
             row("entries", entries.finish().to_string()),
