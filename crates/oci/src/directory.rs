@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use crate::document::{DOCUMENT_LIMIT, parse_document};
-use crate::layout::{body_from_reader, is_there, open_file, read_file, replace, write_blob};
+use crate::layout::{is_there, open_blob, read_file, replace, write_blob};
 use crate::{Algorithm, BlobSink, Blobs, Body, Descriptor, Error, ErrorKind, MediaType, Result};
 
 /// What `version` holds; readers compare the whole of it.
@@ -116,13 +116,7 @@ impl Blobs for Directory {
         let path = self.path(descriptor)?;
         let document = descriptor.media_type.is_index() || descriptor.media_type.is_manifest();
         let path = if document && self.is_image(descriptor) { self.root.join("manifest.json") } else { path };
-        open_file(&path).map(body_from_reader).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::new(
-                ErrorKind::NotFound,
-                format!("blob {} is not in `{}`", descriptor.digest, self.root.display()),
-            ),
-            _ => error,
-        })
+        open_blob(&self.root, &path, descriptor)
     }
 }
 

@@ -118,14 +118,7 @@ impl Layout {
 #[async_trait]
 impl Blobs for Layout {
     async fn open(&self, descriptor: &Descriptor) -> Result<Body> {
-        let path = self.blob(&descriptor.digest);
-        open_file(&path).map(body_from_reader).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::new(
-                ErrorKind::NotFound,
-                format!("blob {} is not in `{}`", descriptor.digest, self.root.display()),
-            ),
-            _ => error,
-        })
+        open_blob(&self.root, &self.blob(&descriptor.digest), descriptor)
     }
 }
 
@@ -307,6 +300,17 @@ pub(crate) fn parse_index(bytes: &[u8]) -> Result<Index> {
 pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value)
         .map_err(|error| Error::new(ErrorKind::Invalid, "cannot write a document as JSON").with_source(error))
+}
+
+/// The blob of a place at `root` that is the file `path`.
+pub(crate) fn open_blob(root: &Path, path: &Path, descriptor: &Descriptor) -> Result<Body> {
+    open_file(path).map(body_from_reader).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            let what = format!("blob {} is not in `{}`", descriptor.digest, root.display());
+            Error::new(ErrorKind::NotFound, what)
+        }
+        _ => error,
+    })
 }
 
 /// Opens a plain file, never through a link.
